@@ -1,0 +1,71 @@
+"""What a threat is: the set of places where each row may move."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from sklearn.base import BaseEstimator
+from torch import Tensor
+
+__all__ = ["Region", "Threat"]
+
+
+class Region(ABC):
+    """Where each of n given rows may go: ball around the row, cut by its bounds.
+
+    Every method is per row and exact. ``x`` (n, ...) are the rows; ``z`` moved rows of the same
+    shape; a *displacement* is ``z - x`` in the units of ``x``.
+    """
+
+    x: Tensor
+    radius: Tensor  # (n,), in steps of the threat's scale
+
+    @abstractmethod
+    def project(self, z: Tensor) -> Tensor:
+        """The nearest point of the region (nearest in steps, euclidean); NaN goes to ``x``."""
+
+    @abstractmethod
+    def steepest(self, gradient: Tensor) -> Tensor:
+        """The point of the region with the largest ``gradient . z``: the exact linear worst case."""
+
+    @abstractmethod
+    def step(self, z: Tensor, gradient: Tensor, size: Tensor | float) -> Tensor:
+        """A projected ascent step from ``z``; ``size`` ((n,) or number) is in steps of the scale."""
+
+    @abstractmethod
+    def sample(self, generator: torch.Generator) -> Tensor:
+        """A random point of the region, independent per row."""
+
+    @abstractmethod
+    def distance(self, z: Tensor) -> Tensor:
+        """How far each row has moved (n,), in steps; infinity if a frozen feature or a bound broke."""
+
+    @abstractmethod
+    def settle(self, z: Tensor) -> Tensor:
+        """``z`` with rounding errors removed: inside ball and bounds to the last bit that counts."""
+
+    @abstractmethod
+    def take(self, rows: Tensor) -> Region:
+        """The regions of some of the rows."""
+
+
+class Threat(BaseEstimator, ABC):
+    """Where rows may move: the shape of the movement, one step per feature, bounds, exceptions.
+
+    A threat stores what it was given. Options that speak of data or of column names become numbers
+    once, on training rows, by :meth:`bind`; only a threat of numbers gives regions.
+    """
+
+    @property
+    @abstractmethod
+    def is_bound(self) -> bool:
+        """Whether the threat is all numbers (nothing left to learn from data)."""
+
+    @abstractmethod
+    def bind(self, X, *, feature_names=None) -> Threat:
+        """A copy whose data-dependent options are numbers learned from the rows of ``X``."""
+
+    @abstractmethod
+    def region(self, x: Tensor, radius: float | Tensor) -> Region:
+        """The regions of rows ``x`` (n, ...) at ``radius`` steps."""
