@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 
-__all__ = ["CallbackSupportMixin", "HAS_CALLBACKS", "with_callbacks"]
+__all__ = ["HAS_CALLBACKS", "CallbackSupportMixin", "check_sample_weight", "with_callbacks"]
 
 try:  # scikit-learn >= 1.9, experimental there
     from sklearn.callback import CallbackSupportMixin, with_callbacks
@@ -42,3 +42,16 @@ except ImportError:
     def with_callbacks(method):
         """The method as it is."""
         return method
+
+
+def check_sample_weight(sample_weight, X):
+    """Per-row weights as a float64 array (ones for None): finite, not negative, not all zero."""
+    import numpy as np
+    from sklearn.utils.validation import _check_sample_weight
+
+    weight = _check_sample_weight(
+        sample_weight, X, dtype=np.float64, ensure_non_negative=True, copy=True
+    )
+    if not weight.any():
+        raise ValueError("sample_weight is all zero: no row is left to learn from or to score.")
+    return weight

@@ -1,0 +1,144 @@
+"""From the estimator's parameters to checked numbers and objects; the defaults by kind of data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil
+
+import numpy as np
+import torch
+
+from skrobust._params import check_bool, check_integer, check_name, check_number
+from skrobust.exceptions import invalid
+
+__all__ = ["Options", "check_device", "check_options"]
+
+OPTIMIZERS = {
+    "adamw": (torch.optim.AdamW, {}),
+    "adam": (torch.optim.Adam, {}),
+    "sgd": (torch.optim.SGD, {"momentum": 0.9, "nesterov": True}),
+}
+
+
+@dataclass
+class Options:
+    """Checked numbers of one fit."""
+
+    radius: float
+    smoothing: float
+    lr: float
+    weight_decay: float
+    max_epochs: int
+    batch_size: int
+    radius_warmup: float
+    weight_averaging: float
+    n_iter_no_change: int
+    validation_fraction: float
+    optimizer: type
+    optimizer_options: dict
+
+
+def default_batch_size(n_rows: int) -> int:
+    """About eight batches an epoch for small tables, 64 at most: small batches regularise.
+
+    >>> [default_batch_size(n) for n in (40, 455, 10_000)]
+    [16, 57, 64]
+    """
+    return min(64, max(16, ceil(n_rows / 8)))
+
+
+def default_max_epochs(n_rows: int, batch_size: int, is_table: bool) -> int:
+    """Enough optimiser steps: 1000 for tables, 2000 for series and images; 10 to 100 epochs.
+
+    >>> default_max_epochs(455, 57, True), default_max_epochs(10_000, 64, False)
+    (100, 13)
+    """
+    steps_per_epoch = ceil(n_rows / batch_size)
+    wanted = 1000 if is_table else 2000
+    return min(100, max(10, ceil(wanted / steps_per_epoch)))
+
+
+def default_lr(is_table: bool) -> float:
+    return 5e-3 if is_table else 2e-3
+
+
+def check_options(estimator, row_shape: tuple[int, ...], n_rows: int) -> Options:
+    """Every numeric parameter of ``estimator``, checked, with ``"auto"`` resolved."""
+    p = estimator
+    is_table = len(row_shape) == 1
+    if _is_auto(p.batch_size):
+        batch_size = default_batch_size(n_rows)
+    elif p.batch_size == -1:
+        batch_size = n_rows
+    else:
+        hint = "Use batch_size=-1 for all rows at once, or 'auto'."
+        batch_size = check_integer("batch_size", p.batch_size, low=1, hint=hint)
+    max_epochs = (
+        default_max_epochs(n_rows, batch_size, is_table)
+        if _is_auto(p.max_epochs)
+        else check_integer("max_epochs", p.max_epochs, low=1)
+    )
+    lr = default_lr(is_table) if _is_auto(p.lr) else check_number("lr", p.lr, low=0, open_low=True)
+    optimizer, optimizer_options = _check_optimizer(p.optimizer)
+    weight_decay = check_number("weight_decay", p.weight_decay, low=0)
+    for name in ("early_stopping", "warm_start"):
+        check_bool(name, getattr(p, name))
+    return Options(
+        radius=check_number("radius", p.radius, low=0, hint="radius=0 is plain training."),
+        smoothing=check_number("smoothing", p.smoothing, low=0, hint="0 is plain training."),
+        lr=lr,
+        weight_decay=weight_decay,
+        max_epochs=max_epochs,
+        batch_size=batch_size,
+        radius_warmup=check_number("radius_warmup", p.radius_warmup, low=0, high=1),
+        weight_averaging=check_number(
+            "weight_averaging", p.weight_averaging, low=0, high=1, open_high=True
+        ),
+        n_iter_no_change=check_integer("n_iter_no_change", p.n_iter_no_change, low=1),
+        validation_fraction=check_number(
+            "validation_fraction",
+            p.validation_fraction,
+            low=0,
+            high=1,
+            open_low=True,
+            open_high=True,
+        ),
+        optimizer=optimizer,
+        optimizer_options={**optimizer_options, "weight_decay": weight_decay},
+    )
+
+
+def _is_auto(value) -> bool:
+    return isinstance(value, str) and value == "auto"
+
+
+def _check_optimizer(optimizer) -> tuple[type, dict]:
+    if isinstance(optimizer, type) and issubclass(optimizer, torch.optim.Optimizer):
+        return optimizer, {}
+    if isinstance(optimizer, torch.optim.Optimizer):
+        raise invalid(
+            "optimizer",
+            type(optimizer).__name__ + "(...)",
+            f"one of {list(OPTIMIZERS)} or a torch.optim class",
+            "An instance holds the weights of another network; pass its class.",
+            TypeError,
+        )
+    return OPTIMIZERS[check_name("optimizer", optimizer, OPTIMIZERS)]
+
+
+def check_device(device) -> str:
+    """The device to train and predict on; ``"auto"`` takes a CUDA GPU when there is one."""
+    if _is_auto(device):
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        found = torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise invalid("device", device, "'auto', 'cpu', 'cuda' or a torch.device") from error
+    if found.type == "cuda" and not torch.cuda.is_available():
+        raise invalid("device", str(device), "a device of this machine", "No CUDA GPU was found.")
+    return str(found)
+
+
+def constant_columns(X: np.ndarray) -> np.ndarray:
+    """Positions of the table columns that hold one value only."""
+    return np.flatnonzero((X == X[:1]).all(axis=0)) if X.ndim == 2 else np.array([], dtype=int)

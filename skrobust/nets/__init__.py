@@ -1,0 +1,22 @@
+"""Networks and their training; skorch lives here and nowhere else."""
+
+from skrobust.nets._build import Recipe, fit_net, freeze, make_net, skorch_view, thaw
+from skrobust.nets._loader import BatchLoader, Rows
+from skrobust.nets._modules import MODULES, Network, build_network, check_module
+from skrobust.nets._net import RobustNet
+
+__all__ = [
+    "MODULES",
+    "BatchLoader",
+    "Network",
+    "Recipe",
+    "RobustNet",
+    "Rows",
+    "build_network",
+    "check_module",
+    "fit_net",
+    "freeze",
+    "make_net",
+    "skorch_view",
+    "thaw",
+]

@@ -1,0 +1,150 @@
+"""From an estimator's options to a fitted skorch net, and to plain arrays and back."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from skorch.callbacks import LRScheduler
+from skorch.history import History
+from torch import nn
+
+from skrobust._torch import seeded, to_numpy
+from skrobust.attacks import Attack
+from skrobust.nets._callbacks import Averaging, FitTasks, Keeper, RobustValidation
+from skrobust.nets._loader import BatchLoader, Rows
+from skrobust.nets._modules import Network
+from skrobust.nets._net import ClassificationLoss, RegressionLoss, RobustNet
+
+__all__ = ["Recipe", "fit_net", "freeze", "make_net", "thaw"]
+
+
+@dataclass
+class Recipe:
+    """How to train: every option as a checked object or number."""
+
+    network: Network
+    threat: Any
+    attack: Attack
+    divergence: Any
+    radius: float
+    smoothing: float
+    radius_warmup: float
+    optimizer: type
+    optimizer_options: dict[str, Any]
+    lr: float
+    max_epochs: int
+    batch_size: int
+    weight_averaging: float
+    n_iter_no_change: int | None
+    validation_attack: Attack | None
+    is_classifier: bool
+    device: str
+    seed: int
+    verbose: int
+    callbacks: list
+    net_params: dict[str, Any]
+    tasks: tuple | None = None
+
+
+def one_cycle(progress: float, rise: float = 0.25, low: float = 0.05) -> float:
+    """Share of the learning rate: linear rise, cosine fall (Smith & Topin 2019, 1708.07120).
+
+    >>> [round(one_cycle(p), 2) for p in (0.0, 0.25, 0.625, 1.0)]
+    [0.05, 1.0, 0.5, 0.0]
+    """
+    if progress < rise:
+        return low + (1 - low) * progress / rise
+    return 0.5 * (1 + math.cos(math.pi * (progress - rise) / (1 - rise)))
+
+
+def make_net(recipe: Recipe, callbacks: list) -> RobustNet:
+    """The skorch net of a recipe, initialised, untrained. ``net_params`` have the last word."""
+    options = dict(
+        module=recipe.network,
+        criterion=ClassificationLoss if recipe.is_classifier else RegressionLoss,
+        threat=recipe.threat,
+        attack=recipe.attack,
+        divergence=recipe.divergence,
+        radius=recipe.radius,
+        smoothing=recipe.smoothing,
+        radius_warmup=recipe.radius_warmup,
+        seed=recipe.seed,
+        optimizer=recipe.optimizer,
+        lr=recipe.lr,
+        max_epochs=recipe.max_epochs,
+        batch_size=recipe.batch_size,
+        train_split=None,
+        callbacks=callbacks,
+        verbose=recipe.verbose,
+        device=recipe.device,
+    )
+    options.update({f"optimizer__{name}": v for name, v in recipe.optimizer_options.items()})
+    options.update(recipe.net_params)
+    return RobustNet(**options).initialize()
+
+
+def fit_net(recipe: Recipe, train: Rows, held_out: Rows | None) -> tuple[RobustNet, Keeper]:
+    """Train a recipe on rows; ``held_out`` rows, if any, choose the epoch by robust score."""
+    validation = averaging = None
+    if held_out is not None:
+        validation = RobustValidation(held_out, recipe.validation_attack, recipe.is_classifier)
+    if recipe.weight_averaging > 0:
+        averaging = Averaging(recipe.weight_averaging)
+    keeper = Keeper(validation, averaging, recipe.n_iter_no_change)
+    callbacks = [("schedule", _schedule(recipe, train))]
+    callbacks += [("averaging", averaging)] if averaging else []
+    callbacks += [("keeper", keeper)]
+    callbacks += [("tasks", FitTasks(*recipe.tasks))] if recipe.tasks else []
+    with seeded(recipe.seed):
+        net = make_net(recipe, callbacks + list(recipe.callbacks))
+        net.partial_fit(train)
+    for name in ("schedule", "averaging", "keeper", "tasks"):  # they hold the data
+        net.callbacks_ = [entry for entry in net.callbacks_ if entry[0] != name]
+    net.callbacks = list(recipe.callbacks)
+    return net, keeper
+
+
+def _schedule(recipe: Recipe, train: Rows) -> LRScheduler:
+    n_steps = recipe.max_epochs * len(BatchLoader(train, recipe.batch_size, None, False))
+    return LRScheduler(
+        policy=torch.optim.lr_scheduler.LambdaLR,
+        lr_lambda=lambda step: one_cycle(min(1.0, step / n_steps)),
+        step_every="batch",
+    )
+
+
+def freeze(net: RobustNet) -> dict[str, Any]:
+    """Weights as numpy arrays and history as text: nothing that needs torch, a GPU or trust."""
+    weights = {name: to_numpy(value) for name, value in net.module_.state_dict().items()}
+    return {"weights": weights, "history": json.dumps(list(net.history), default=float)}
+
+
+def thaw(net: RobustNet, frozen: dict[str, Any]) -> RobustNet:
+    """Put frozen weights and history into a fresh net of the same recipe."""
+    weights = {name: torch.as_tensor(np.array(v)) for name, v in frozen["weights"].items()}
+    net.module_.load_state_dict(weights)
+    net.history_ = History(json.loads(frozen["history"]))
+    return net
+
+
+def skorch_view(net) -> nn.Module:
+    """The module of a fitted skorch net as rows to logits (classifiers) or values.
+
+    skorch's classifiers with ``NLLLoss`` hold modules that return probabilities; their logarithm is
+    the logit. Other criteria are taken to work on logits.
+    """
+    module = net.module_
+    if type(net.criterion_).__name__ == "NLLLoss":
+        return nn.Sequential(module, _Log())
+    return module
+
+
+class _Log(nn.Module):
+    def forward(self, probabilities):
+        tiny = torch.finfo(probabilities.dtype).tiny
+        return probabilities.clamp_min(tiny).log()

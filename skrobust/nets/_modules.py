@@ -1,0 +1,199 @@
+"""Networks by name, and the frame around every network (input conditioning, casts).
+
+A factory takes the shape of one row (``n_features`` for tables, ``(channels, length)`` for series,
+``(channels, height, width)`` for images) and the number of outputs, and returns a fresh module of
+logits. An instance would keep its weights through ``clone`` and leak them into every fold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import prod
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from skrobust.exceptions import invalid
+
+__all__ = ["MODULES", "Network", "build_network", "check_module", "cnn", "conv1d", "linear", "mlp"]
+
+Shape = tuple[int, ...]
+
+
+def linear(shape: Shape, n_outputs: int) -> nn.Module:
+    """One affine layer: logistic or linear regression."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(prod(shape), n_outputs))
+
+
+def mlp(shape: Shape, n_outputs: int, hidden: tuple[int, ...] = (64, 64)) -> nn.Module:
+    """Fully connected network with ReLU, for tables."""
+    layers: list[nn.Module] = [nn.Flatten()]
+    width = prod(shape)
+    for size in hidden:
+        layers += [nn.Linear(width, size), nn.ReLU()]
+        width = size
+    return nn.Sequential(*layers, nn.Linear(width, n_outputs))
+
+
+def cnn(shape: Shape, n_outputs: int) -> nn.Module:
+    """Two convolutions (16, 32 channels), pooling, one dense layer of 100, for images."""
+    channels, height, width = _needs(shape, 3, "cnn", "(n, channels, height, width)")
+    pooled = (_pooled(height), _pooled(width))
+    return nn.Sequential(
+        nn.Conv2d(channels, 16, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2, ceil_mode=True),
+        nn.Conv2d(16, 32, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2, ceil_mode=True),
+        nn.AdaptiveAvgPool2d(pooled),
+        nn.Flatten(),
+        nn.Linear(32 * prod(pooled), 100),
+        nn.ReLU(),
+        nn.Linear(100, n_outputs),
+    )
+
+
+def conv1d(shape: Shape, n_outputs: int) -> nn.Module:
+    """Two 1-D convolutions (32, 64 channels), pooling, one dense layer of 64, for series."""
+    channels, length = _needs(shape, 2, "conv1d", "(n, channels, length)")
+    pooled = _pooled(length, most=16)
+    return nn.Sequential(
+        nn.Conv1d(channels, 32, 5, padding=2),
+        nn.ReLU(),
+        nn.MaxPool1d(2, ceil_mode=True),
+        nn.Conv1d(32, 64, 5, padding=2),
+        nn.ReLU(),
+        nn.MaxPool1d(2, ceil_mode=True),
+        nn.AdaptiveAvgPool1d(pooled),
+        nn.Flatten(),
+        nn.Linear(64 * pooled, 64),
+        nn.ReLU(),
+        nn.Linear(64, n_outputs),
+    )
+
+
+MODULES: dict[str, Callable[[Shape, int], nn.Module]] = {
+    "linear": linear,
+    "mlp": mlp,
+    "cnn": cnn,
+    "conv1d": conv1d,
+}
+_BY_DIMENSION = {1: "mlp", 2: "conv1d", 3: "cnn"}
+
+
+def _pooled(size: int, most: int = 8) -> int:
+    """Side length after two poolings by 2, at most ``most``."""
+    return min(-(-size // 4), most)
+
+
+def _needs(shape: Shape, n_axes: int, name: str, wanted: str) -> Shape:
+    if len(shape) != n_axes:
+        raise invalid(
+            "module",
+            name,
+            f"a network for rows of shape {shape}; {name!r} needs X of shape {wanted}",
+            "Reshape X, or use module='auto', which reads the shape of X.",
+        )
+    return shape
+
+
+def check_module(module, shape: Shape) -> Callable[[Shape, int], nn.Module]:
+    """The factory behind ``module``: a name, ``"auto"``, or the user's own function or class."""
+    if isinstance(module, nn.Module):
+        raise invalid(
+            "module",
+            type(module).__name__ + "(...)",
+            "a factory (n_features or shape, n_outputs) -> nn.Module, or a name",
+            "An instance keeps its weights through clone() and into every fold; pass a function "
+            "or class that builds it.",
+            TypeError,
+        )
+    if isinstance(module, str) and module == "auto":
+        if len(shape) not in _BY_DIMENSION:
+            raise invalid(
+                "module", "auto", f"a factory for rows of {len(shape)} axes", "", ValueError
+            )
+        return MODULES[_BY_DIMENSION[len(shape)]]
+    if isinstance(module, str) and module in MODULES:
+        return MODULES[module]
+    if callable(module):
+        return module
+    allowed = f"one of {['auto', *MODULES]} or a factory (n_features or shape, n_outputs)"
+    raise invalid("module", module, allowed, "", ValueError if isinstance(module, str) else TypeError)
+
+
+class Network(nn.Module):
+    """The user's rows in, float32 logits out: ``body((front(x) - mean) / spread)``.
+
+    ``front`` is the torch view of a preprocessor, ``mean`` and ``spread`` condition the input of
+    the named modules, so that raw units train as well as scaled ones. Both leave the threat where
+    it is: in the columns of the rows given. Arithmetic before the body keeps the width of the rows
+    (a float64 column of 1e9 with spread 1 survives); the body runs in float32.
+    """
+
+    def __init__(self, body: nn.Module, front: nn.Module | None, mean: Tensor, spread: Tensor):
+        super().__init__()
+        self.front, self.body = front, body
+        self.register_buffer("mean", mean.double())
+        self.register_buffer("spread", spread.double())
+        self.mode_matters = any(map(_mode_matters, body.modules()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.front is not None:
+            x = self.front(x)
+        x = (x - self.mean.to(x.dtype)) / self.spread.to(x.dtype)
+        return self.body(x.float())
+
+
+def _mode_matters(part: nn.Module) -> bool:
+    """Whether a layer may act differently while training; unknown layers may."""
+    if not type(part).__module__.startswith("torch.nn"):
+        return True
+    name = type(part).__name__
+    return any(word in name for word in ("Dropout", "BatchNorm", "InstanceNorm", "RReLU"))
+
+
+def build_network(module, rows: np.ndarray, n_outputs: int, front: nn.Module | None) -> Network:
+    """A fresh network for rows like ``rows`` (after ``front``, as the body sees them)."""
+    shape = rows.shape[1:]
+    factory = check_module(module, shape)
+    named = factory in MODULES.values()
+    body = factory(shape if named or len(shape) > 1 else shape[0], n_outputs)
+    if not isinstance(body, nn.Module):
+        raise invalid(
+            "module",
+            module,
+            "a factory that returns an nn.Module",
+            f"It returned {type(body).__name__}.",
+            TypeError,
+        )
+    mean, spread = _conditioning(rows) if named else (torch.zeros(()), torch.ones(()))
+    network = Network(body, front, mean, spread)
+    _check_outputs(network.body, rows[:2], n_outputs, module)
+    return network
+
+
+def _conditioning(rows: np.ndarray) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation per column (tables) or channel (series, images)."""
+    axes = (0, *range(2, rows.ndim))
+    mean = rows.mean(axis=axes, dtype=np.float64, keepdims=True)[0]
+    spread = rows.std(axis=axes, dtype=np.float64, keepdims=True)[0]
+    spread[spread <= 1e-12 * np.maximum(1.0, np.abs(mean))] = 1.0
+    return torch.as_tensor(mean), torch.as_tensor(spread)
+
+
+def _check_outputs(body: nn.Module, rows: np.ndarray, n_outputs: int, module) -> None:
+    training = body.training
+    with torch.no_grad():
+        found = body.eval()(torch.as_tensor(rows).float())
+    body.train(training)
+    if found.shape != (len(rows), n_outputs):
+        name = getattr(module, "__name__", module)
+        raise invalid(
+            "module",
+            name,
+            f"a network with outputs of shape (n, {n_outputs})",
+            f"For {len(rows)} rows it returned {tuple(found.shape)}.",
+        )

@@ -1,0 +1,53 @@
+"""What is made worst: a divergence compares the moved output with the output of the row itself."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import NamedTuple
+
+from sklearn.base import BaseEstimator
+from torch import Tensor
+
+from skrobust.threats import Region
+
+__all__ = ["Divergence", "PairDivergence", "Setting"]
+
+Loss = Callable[[Tensor, Tensor], Tensor]  # (outputs (n, k), y) -> (n,)
+
+
+class Setting(NamedTuple):
+    """What a divergence may look at in one batch.
+
+    ``forward`` maps rows to outputs (n, k); ``loss`` is the task's per-row loss; ``region`` says
+    where the rows may go; ``find`` runs the attack on a per-row objective of the moved output
+    and returns the worst rows.
+    """
+
+    forward: Callable[[Tensor], Tensor]
+    loss: Loss
+    region: Callable[[], Region]
+    find: Callable[[Callable[..., Tensor], Tensor, Tensor], Tensor]
+
+
+class Divergence(BaseEstimator, ABC):
+    """Per-row measure of how far the output jumps inside the radius."""
+
+    @abstractmethod
+    def penalty(self, x: Tensor, output: Tensor, y: Tensor, setting: Setting) -> Tensor:
+        """Worst divergence (n,) around rows ``x`` whose outputs are ``output`` (n, k)."""
+
+
+class PairDivergence(Divergence):
+    """A divergence of two outputs; the attack searches the pair that is farthest apart."""
+
+    @abstractmethod
+    def compare(self, moved: Tensor, output: Tensor, y: Tensor, loss: Loss) -> Tensor:
+        """Divergence (n,) of the moved outputs (n, k) from the outputs (n, k) of the rows."""
+
+    def penalty(self, x: Tensor, output: Tensor, y: Tensor, setting: Setting) -> Tensor:
+        def climb(moved: Tensor, reference: Tensor, y: Tensor) -> Tensor:
+            return self.compare(moved, reference, y, setting.loss)
+
+        z = setting.find(climb, output.detach(), y)
+        return self.compare(setting.forward(z), output, y, setting.loss)
