@@ -1,6 +1,6 @@
 """Networks and their training; skorch lives here and nowhere else."""
 
-from skrobust.nets._build import Recipe, fit_net, freeze, make_net, skorch_view, thaw
+from skrobust.nets._build import Recipe, fit_net, freeze, skorch_view, thaw
 from skrobust.nets._loader import BatchLoader, Rows
 from skrobust.nets._modules import MODULES, Network, build_network, check_module
 from skrobust.nets._net import RobustNet
@@ -16,7 +16,6 @@ __all__ = [
     "check_module",
     "fit_net",
     "freeze",
-    "make_net",
     "skorch_view",
     "thaw",
 ]

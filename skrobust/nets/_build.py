@@ -20,7 +20,7 @@ from skrobust.nets._loader import BatchLoader, Rows
 from skrobust.nets._modules import Network
 from skrobust.nets._net import ClassificationLoss, RegressionLoss, RobustNet
 
-__all__ = ["Recipe", "fit_net", "freeze", "make_net", "thaw"]
+__all__ = ["Recipe", "fit_net", "freeze", "skorch_view", "thaw"]
 
 
 @dataclass
@@ -62,7 +62,7 @@ def one_cycle(progress: float, rise: float = 0.25, low: float = 0.05) -> float:
     return 0.5 * (1 + math.cos(math.pi * (progress - rise) / (1 - rise)))
 
 
-def make_net(recipe: Recipe, callbacks: list) -> RobustNet:
+def _make_net(recipe: Recipe, callbacks: list) -> RobustNet:
     """The skorch net of a recipe, initialised, untrained. ``net_params`` have the last word."""
     options = dict(
         module=recipe.network,
@@ -101,7 +101,7 @@ def fit_net(recipe: Recipe, train: Rows, held_out: Rows | None) -> tuple[RobustN
     callbacks += [("keeper", keeper)]
     callbacks += [("tasks", FitTasks(*recipe.tasks))] if recipe.tasks else []
     with seeded(recipe.seed):
-        net = make_net(recipe, callbacks + list(recipe.callbacks))
+        net = _make_net(recipe, callbacks + list(recipe.callbacks))
         net.partial_fit(train)
     for name in ("schedule", "averaging", "keeper", "tasks"):  # they hold the data
         net.callbacks_ = [entry for entry in net.callbacks_ if entry[0] != name]
@@ -119,15 +119,31 @@ def _schedule(recipe: Recipe, train: Rows) -> LRScheduler:
 
 
 def freeze(net: RobustNet) -> dict[str, Any]:
-    """Weights as numpy arrays and history as text: nothing that needs torch, a GPU or trust."""
+    """A fitted net as plain data: weights as numpy arrays, history as text, the network's plan."""
     weights = {name: to_numpy(value) for name, value in net.module_.state_dict().items()}
-    return {"weights": weights, "history": json.dumps(list(net.history), default=float)}
+    return {
+        **net.module_.plan,
+        "weights": weights,
+        "history": json.dumps(list(net.history), default=float),
+        "is_classifier": isinstance(net.criterion_, ClassificationLoss),
+        "on_gpu": next(net.module_.parameters()).is_cuda,
+    }
 
 
-def thaw(net: RobustNet, frozen: dict[str, Any]) -> RobustNet:
-    """Put frozen weights and history into a fresh net of the same recipe."""
-    weights = {name: torch.as_tensor(np.array(v)) for name, v in frozen["weights"].items()}
-    net.module_.load_state_dict(weights)
+def thaw(frozen: dict[str, Any], front: nn.Module | None) -> RobustNet:
+    """The net of :func:`freeze`, on the GPU if it came from one and there is one here."""
+    names = ("module", "row_shape", "body_shape", "n_outputs")
+    plan = {name: frozen[name] for name in names}
+    plan["row_shape"], plan["body_shape"] = tuple(plan["row_shape"]), tuple(plan["body_shape"])
+    with seeded(0):
+        network = Network(plan, front)
+        network.load_state_dict(
+            {name: torch.as_tensor(np.array(value)) for name, value in frozen["weights"].items()}
+        )
+        criterion = ClassificationLoss if frozen["is_classifier"] else RegressionLoss
+        device = "cuda" if frozen["on_gpu"] and torch.cuda.is_available() else "cpu"
+        net = RobustNet(network, criterion, train_split=None, device=device, verbose=0)
+        net.initialize()
     net.history_ = History(json.loads(frozen["history"]))
     return net
 

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from skrobust._torch import evaluating, seeded
 from skrobust.exceptions import invalid
 
 __all__ = ["MODULES", "Network", "build_network", "check_module", "cnn", "conv1d", "linear", "mlp"]
@@ -131,20 +132,46 @@ class Network(nn.Module):
     the named modules, so that raw units train as well as scaled ones. Both leave the threat where
     it is: in the columns of the rows given. Arithmetic before the body keeps the width of the rows
     (a float64 column of 1e9 with spread 1 survives); the body runs in float32.
+
+    ``plan`` is what builds the same network again: module, row_shape, body_shape, n_outputs.
     """
 
-    def __init__(self, body: nn.Module, front: nn.Module | None, mean: Tensor, spread: Tensor):
+    def __init__(self, plan: dict, front: nn.Module | None):
         super().__init__()
-        self.front, self.body = front, body
-        self.register_buffer("mean", mean.double())
-        self.register_buffer("spread", spread.double())
-        self.mode_matters = any(map(_mode_matters, body.modules()))
+        self.plan, self.front = plan, front
+        self.row_shape, self.n_outputs = plan["row_shape"], plan["n_outputs"]
+        body_shape = plan["body_shape"]
+        factory = check_module(plan["module"], body_shape)
+        self.conditioned = factory in MODULES.values()
+        whole_shape = self.conditioned or len(body_shape) > 1
+        self.body = factory(body_shape if whole_shape else body_shape[0], self.n_outputs)
+        if not isinstance(self.body, nn.Module):
+            raise invalid(
+                "module",
+                plan["module"],
+                "a factory that returns an nn.Module",
+                f"It returned {type(self.body).__name__}.",
+                TypeError,
+            )
+        per_channel = (body_shape[0], *[1] * (len(body_shape) - 1))
+        self.register_buffer("mean", torch.zeros(per_channel, dtype=torch.float64))
+        self.register_buffer("spread", torch.ones(per_channel, dtype=torch.float64))
+        self.mode_matters = any(map(_mode_matters, self.body.modules()))
 
     def forward(self, x: Tensor) -> Tensor:
         if self.front is not None:
             x = self.front(x)
         x = (x - self.mean.to(x.dtype)) / self.spread.to(x.dtype)
         return self.body(x.float())
+
+    def condition(self, rows: np.ndarray) -> None:
+        """Learn mean and standard deviation per column (tables) or channel (series, images)."""
+        axes = (0, *range(2, rows.ndim))
+        mean = rows.mean(axis=axes, dtype=np.float64)
+        spread = rows.std(axis=axes, dtype=np.float64)
+        spread[spread <= 1e-12 * np.maximum(1.0, np.abs(mean))] = 1.0
+        self.mean.copy_(torch.as_tensor(mean).reshape(self.mean.shape))
+        self.spread.copy_(torch.as_tensor(spread).reshape(self.spread.shape))
 
 
 def _mode_matters(part: nn.Module) -> bool:
@@ -155,45 +182,32 @@ def _mode_matters(part: nn.Module) -> bool:
     return any(word in name for word in ("Dropout", "BatchNorm", "InstanceNorm", "RReLU"))
 
 
-def build_network(module, rows: np.ndarray, n_outputs: int, front: nn.Module | None) -> Network:
-    """A fresh network for rows like ``rows`` (after ``front``, as the body sees them)."""
-    shape = rows.shape[1:]
-    factory = check_module(module, shape)
-    named = factory in MODULES.values()
-    body = factory(shape if named or len(shape) > 1 else shape[0], n_outputs)
-    if not isinstance(body, nn.Module):
-        raise invalid(
-            "module",
-            module,
-            "a factory that returns an nn.Module",
-            f"It returned {type(body).__name__}.",
-            TypeError,
-        )
-    mean, spread = _conditioning(rows) if named else (torch.zeros(()), torch.ones(()))
-    network = Network(body, front, mean, spread)
-    _check_outputs(network.body, rows[:2], n_outputs, module)
+def build_network(
+    module, row_shape: Shape, seen: np.ndarray, n_outputs: int, front: nn.Module | None, seed: int
+) -> Network:
+    """A fresh network for rows of ``row_shape`` whose body sees rows like ``seen``."""
+    plan = {
+        "module": module,
+        "row_shape": tuple(row_shape),
+        "body_shape": tuple(seen.shape[1:]),
+        "n_outputs": n_outputs,
+    }
+    with seeded(seed):
+        network = Network(plan, front)
+    if network.conditioned:
+        network.condition(seen)
+    _check_outputs(network, seen[:2])
     return network
 
 
-def _conditioning(rows: np.ndarray) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation per column (tables) or channel (series, images)."""
-    axes = (0, *range(2, rows.ndim))
-    mean = rows.mean(axis=axes, dtype=np.float64, keepdims=True)[0]
-    spread = rows.std(axis=axes, dtype=np.float64, keepdims=True)[0]
-    spread[spread <= 1e-12 * np.maximum(1.0, np.abs(mean))] = 1.0
-    return torch.as_tensor(mean), torch.as_tensor(spread)
-
-
-def _check_outputs(body: nn.Module, rows: np.ndarray, n_outputs: int, module) -> None:
-    training = body.training
-    with torch.no_grad():
-        found = body.eval()(torch.as_tensor(rows).float())
-    body.train(training)
-    if found.shape != (len(rows), n_outputs):
-        name = getattr(module, "__name__", module)
+def _check_outputs(network: Network, rows: np.ndarray) -> None:
+    with evaluating(network.body) as body, torch.no_grad():
+        found = body(torch.as_tensor(rows).float())
+    if found.shape != (len(rows), network.n_outputs):
+        module = network.plan["module"]
         raise invalid(
             "module",
-            name,
-            f"a network with outputs of shape (n, {n_outputs})",
+            getattr(module, "__name__", module),
+            f"a network with outputs of shape (n, {network.n_outputs})",
             f"For {len(rows)} rows it returned {tuple(found.shape)}.",
         )

@@ -1,0 +1,6 @@
+"""The estimators: scikit-learn outside, skorch and torch inside."""
+
+from skrobust.estimators._classifier import RobustClassifier
+from skrobust.estimators._regressor import RobustRegressor
+
+__all__ = ["RobustClassifier", "RobustRegressor"]

@@ -1,0 +1,252 @@
+"""What both estimators share: from rows to a trained net, and from rows to outputs."""
+
+from __future__ import annotations
+
+import warnings
+from abc import abstractmethod
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, clone
+from sklearn.model_selection import train_test_split
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from skrobust._compat import CallbackSupportMixin, check_sample_weight, with_callbacks
+from skrobust._params import check_number
+from skrobust._torch import evaluating, to_numpy, to_tensor
+from skrobust.attacks import check_attack
+from skrobust.bridge import as_torch
+from skrobust.estimators._options import Options, check_device, check_options, constant_columns
+from skrobust.exceptions import RobustnessWarning, invalid
+from skrobust.nets import Recipe, Rows, build_network, fit_net, freeze, thaw
+from skrobust.smoothing import check_divergence
+from skrobust.threats import check_threat
+
+__all__ = ["BaseRobust"]
+
+
+class BaseRobust(CallbackSupportMixin, BaseEstimator):
+    """Owns a skorch net; see :class:`RobustClassifier` and :class:`RobustRegressor`."""
+
+    _is_classifier: bool
+
+    def __init__(self, **options):
+        """Store the options; a subclass spells them out, with their defaults."""
+        for name, value in options.items():
+            setattr(self, name, value)
+
+    # What a subclass adds -----------------------------------------------------------------
+
+    @abstractmethod
+    def _encode_targets(self, y, X: np.ndarray, weight: np.ndarray):
+        """Targets as the net wants them, row weights, and their number of outputs."""
+
+    # Training -----------------------------------------------------------------------------
+
+    @with_callbacks
+    def fit(self, X, y, sample_weight=None):
+        """Train on rows ``X`` with targets ``y``.
+
+        Parameters
+        ----------
+        X : array-like or DataFrame of shape (n_samples, n_features), or (n_samples, n_channels, \
+length), or (n_samples, n_channels, height, width)
+            Rows in the units that ``radius`` speaks of. Missing and infinite values are errors.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Targets.
+        sample_weight : array-like of shape (n_samples,), optional
+            Non-negative weight of each row in the loss; rows of weight 0 are left out.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError, TypeError
+            For rows, targets, weights or parameters that can't be trained on; the message names
+            what was given and what is allowed.
+        skrobust.exceptions.TrainingDivergedError
+            If the loss is not a number before one epoch is complete.
+        """
+        X, y = self._check_rows(X, y)
+        weight = check_sample_weight(sample_weight, X)
+        targets, weight, n_outputs = self._encode_targets(y, X, weight)
+        options = check_options(self, X.shape[1:], len(X))
+        rng = check_random_state(self.random_state)
+        threat = check_threat(self.threat).bind(
+            X, feature_names=getattr(self, "feature_names_in_", None)
+        )
+        recipe = self._recipe(X, n_outputs, threat, options, rng)
+        tasks = self._begin_tasks(X, y, recipe.max_epochs)
+        recipe.tasks = tasks[:2]
+        train, held_out = self._split(X, targets, weight, options, rng, recipe.device)
+        self.net_, keeper = fit_net(recipe, train, held_out)
+        self.threat_ = threat
+        self.history_ = self.net_.history
+        self.n_iter_ = keeper.epoch_
+        tasks[2]()
+        return self
+
+    def _check_rows(self, X, y):
+        X, y = validate_data(
+            self,
+            X,
+            y,
+            dtype=[np.float64, np.float32],
+            allow_nd=True,
+            ensure_min_samples=2,
+            multi_output=not self._is_classifier,
+            y_numeric=not self._is_classifier,
+        )
+        constant = constant_columns(X)
+        if X.shape[1:] and len(constant):
+            names = getattr(self, "feature_names_in_", None)
+            shown = [str(names[i]) if names is not None else int(i) for i in constant[:10]]
+            warnings.warn(
+                f"{len(constant)} column(s) of X hold one value only and teach nothing: {shown}. "
+                "Drop them, or freeze them: LpBall(frozen=[...]).",
+                RobustnessWarning,
+                stacklevel=3,
+            )
+        return X, y
+
+    def _recipe(self, X, n_outputs: int, threat, options: Options, rng) -> Recipe:
+        attack = check_attack(self.attack, purpose="train")
+        divergence = check_divergence(self.divergence)
+        device = check_device(self.device)
+        network = self._network(X, n_outputs, rng)
+        first = to_tensor(X, device="cpu")
+        threat.region(first, options.radius)  # rows outside the bounds are an error now, not later
+        return Recipe(
+            network=network,
+            threat=threat,
+            attack=attack,
+            divergence=divergence,
+            radius=options.radius,
+            smoothing=options.smoothing,
+            radius_warmup=options.radius_warmup,
+            optimizer=options.optimizer,
+            optimizer_options=options.optimizer_options,
+            lr=options.lr,
+            max_epochs=options.max_epochs,
+            batch_size=options.batch_size,
+            weight_averaging=options.weight_averaging,
+            n_iter_no_change=options.n_iter_no_change if self.early_stopping else None,
+            validation_attack=check_attack("pgd") if self.early_stopping else None,
+            is_classifier=self._is_classifier,
+            device=device,
+            seed=int(rng.randint(np.iinfo(np.int32).max)),
+            verbose=int(check_number("verbose", int(self.verbose), low=0)),
+            callbacks=list(self.callbacks or []),
+            net_params=dict(self.net_params or {}),
+        )
+
+    def _network(self, X: np.ndarray, n_outputs: int, rng):
+        """A fresh network, or with ``warm_start`` the one trained before."""
+        if self.warm_start and hasattr(self, "net_"):
+            network = self.net_.module_
+            if network.row_shape != X.shape[1:] or network.n_outputs != n_outputs:
+                raise ValueError(
+                    f"warm_start=True goes on with a model of rows {network.row_shape} and "
+                    f"{network.n_outputs} outputs; now X has rows {X.shape[1:]} and y needs "
+                    f"{n_outputs} outputs. Use the same shape, or warm_start=False."
+                )
+            return network
+        front, seen = None, X
+        if self.preprocessor is not None:
+            self.preprocessor_ = clone(self.preprocessor).fit(X)
+            front = as_torch(self.preprocessor_)
+            seen = np.asarray(self.preprocessor_.transform(X), dtype=X.dtype)
+        seed = int(rng.randint(np.iinfo(np.int32).max))
+        return build_network(self.module, X.shape[1:], seen, n_outputs, front, seed)
+
+    def _split(self, X, targets, weight, options: Options, rng, device):
+        """Rows on the device; with ``early_stopping``, some held out (stratified for classes)."""
+        keep = np.flatnonzero(weight > 0)
+        held_out = None
+        if self.early_stopping:
+            keep, held = _hold_out(keep, targets, options.validation_fraction, self, rng)
+            held_out = _rows(X[held], targets[held], weight[held], device)
+        weight = weight[keep] / weight[keep].mean()
+        return _rows(X[keep], targets[keep], weight, device), held_out
+
+    def _begin_tasks(self, X, y, max_epochs: int):
+        """scikit-learn's callbacks: begin and end of an epoch, and the end of fit."""
+        context = self._init_callback_context(max_subtasks=max_epochs)
+        context.call_on_fit_task_begin(estimator=self, X=X, y=y)
+
+        def begin():
+            task = context.subcontext(task_name="epoch")
+            task.call_on_fit_task_begin(estimator=self, X=X, y=y)
+            return task
+
+        def end(task) -> bool:
+            return bool(task.call_on_fit_task_end(estimator=self, X=X, y=y))
+
+        return begin, end, lambda: context.call_on_fit_task_end(estimator=self, X=X, y=y)
+
+    # Prediction ---------------------------------------------------------------------------
+
+    def _outputs(self, X) -> np.ndarray:
+        """Outputs (n, n_outputs) of the net for rows ``X``, as float64."""
+        check_is_fitted(self)
+        X = validate_data(self, X, dtype=[np.float64, np.float32], allow_nd=True, reset=False)
+        network = self.net_.module_
+        if X.shape[1:] != network.row_shape:
+            raise ValueError(
+                f"X has rows of shape {X.shape[1:]}, but {type(self).__name__} was fitted on rows "
+                f"of shape {network.row_shape}."
+            )
+        device = next(network.parameters()).device
+        size = max(1, 4_000_000 // max(1, X[0].size))
+        with evaluating(network), torch.no_grad():
+            found = [
+                to_numpy(network(to_tensor(X[low : low + size], device=device)))
+                for low in range(0, len(X), size)
+            ]
+        return np.concatenate(found).astype(np.float64)
+
+    # Persistence --------------------------------------------------------------------------
+
+    def __getstate__(self):
+        """Parameters, fitted attributes, and the net as plain arrays and text."""
+        state = super().__getstate__()
+        if "net_" in state:
+            state = {**state, "net_": freeze(state["net_"]), "history_": None}
+        return state
+
+    def __setstate__(self, state):
+        super().__setstate__(state)
+        if isinstance(state.get("net_"), dict):
+            frozen = state["net_"]
+            preprocessor = getattr(self, "preprocessor_", None)
+            self.net_ = thaw(frozen, None if preprocessor is None else as_torch(preprocessor))
+            self.history_ = self.net_.history
+
+
+def _rows(X, targets, weight, device) -> Rows:
+    y = torch.as_tensor(targets, device=device)
+    return Rows(
+        to_tensor(X, device=device), y, torch.as_tensor(weight, dtype=torch.float32, device=device)
+    )
+
+
+def _hold_out(rows: np.ndarray, targets, fraction: float, estimator, rng):
+    """Indices to train on and to validate on."""
+    labels = targets[rows]
+    stratify = None
+    if estimator._is_classifier and np.bincount(labels).min(initial=2) >= 2:
+        n_held = int(np.ceil(fraction * len(rows)))
+        enough = min(n_held, len(rows) - n_held) >= len(np.unique(labels))
+        stratify = labels if enough else None
+    try:
+        return train_test_split(rows, test_size=fraction, stratify=stratify, random_state=rng)
+    except ValueError as error:
+        raise invalid(
+            "validation_fraction",
+            fraction,
+            f"a share that leaves rows to train on and to validate on, of {len(rows)} rows",
+            "Give more rows, or early_stopping=False.",
+        ) from error

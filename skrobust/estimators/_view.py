@@ -1,0 +1,26 @@
+"""A fitted network as a function of raw rows, for whoever attacks or certifies it."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["NetView"]
+
+
+class NetView(nn.Module):
+    """Rows to ``network(rows) * spread + mean`` in the width of the rows; a frozen copy."""
+
+    def __init__(self, network: nn.Module, mean=0.0, spread=1.0):
+        super().__init__()
+        self.network = copy.deepcopy(network).requires_grad_(False)
+        device = next(network.parameters()).device
+        self.register_buffer("mean", torch.as_tensor(mean, dtype=torch.float64, device=device))
+        self.register_buffer("spread", torch.as_tensor(spread, dtype=torch.float64, device=device))
+        self.eval()
+
+    def forward(self, x: Tensor) -> Tensor:
+        output = self.network(x).to(x.dtype)
+        return output * self.spread.to(x.dtype) + self.mean.to(x.dtype)
