@@ -1,0 +1,58 @@
+"""scikit-learn objects, seen as torch functions.
+
+A family of estimators is one file of functions ``fn(fitted estimator) -> nn.Module``, each under
+``@register(Class, ..., role="predict" | "transform")``, and one name in the import below. To add
+one, write the file, add its name, and a row to the table of ``tests/test_bridge.py``.
+"""
+
+from skrobust.bridge import (  # noqa: F401
+    _compose,
+    _impute,
+    _linear,
+    _neural,
+    _project,
+    _scalers,
+    _select,
+    _wrappers,
+)
+from skrobust.bridge._as_torch import (
+    as_torch,
+    part_view,
+    register,
+    register_torch_view,
+    supported_estimators,
+    unsupported,
+)
+from skrobust.bridge._views import (
+    Affine,
+    Beside,
+    Chain,
+    Clip,
+    Shift,
+    Stretch,
+    Take,
+    View,
+    affine_map,
+    has_steps,
+    is_affine,
+)
+
+__all__ = [
+    "Affine",
+    "Beside",
+    "Chain",
+    "Clip",
+    "Shift",
+    "Stretch",
+    "Take",
+    "View",
+    "affine_map",
+    "as_torch",
+    "has_steps",
+    "is_affine",
+    "part_view",
+    "register",
+    "register_torch_view",
+    "supported_estimators",
+    "unsupported",
+]
