@@ -1,0 +1,70 @@
+"""What users write for an attack becomes an attack."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from skrobust.attacks._apgd import APGD
+from skrobust.attacks._auto import Auto
+from skrobust.attacks._base import Attack
+from skrobust.attacks._exact import Exact
+from skrobust.attacks._noise import Noise
+from skrobust.attacks._pgd import PGD
+from skrobust.attacks._search import Search
+from skrobust.exceptions import invalid
+
+__all__ = ["ATTACKS", "check_attack"]
+
+
+def _thorough() -> Attack:
+    return Auto(n_steps=100, n_restarts=5, n_queries=2000, n_queries_black_box=5000)
+
+
+_COMMON: dict[str, Callable[[], Attack]] = {
+    "pgd": PGD,
+    "apgd": APGD,
+    "exact": Exact,
+    "search": Search,
+}
+ATTACKS: dict[str, dict[str, Callable[[], Attack]]] = {
+    "evaluate": {
+        **_COMMON,
+        "noise": lambda: Noise(n_draws=100),
+        "auto": Auto,
+        "thorough": _thorough,
+    },
+    "train": {
+        **_COMMON,
+        "noise": Noise,
+        "auto": lambda: PGD(n_steps=5),
+    },
+}
+
+
+def check_attack(attack, purpose: str = "evaluate") -> Attack:
+    """An attack from its name, or an attack as it is.
+
+    Parameters
+    ----------
+    attack : str or Attack
+        ``"noise"``, ``"pgd"``, ``"apgd"``, ``"exact"``, ``"search"`` or ``"auto"``; for
+        evaluation also ``"thorough"``: "auto" with more steps, restarts and queries.
+    purpose : {"evaluate", "train"}
+        Training wants a cheap "auto" (five steps of PGD), evaluation one that is hard to fool.
+
+    >>> check_attack("pgd")
+    PGD()
+    >>> check_attack("auto", purpose="train")
+    PGD(n_steps=5)
+    """
+    if purpose not in ATTACKS:
+        raise invalid("purpose", purpose, '"evaluate" or "train"')
+    if isinstance(attack, Attack):
+        return attack
+    known = ATTACKS[purpose]
+    if isinstance(attack, str) and attack in known:
+        return known[attack]()
+    allowed = ", ".join(f'"{name}"' for name in sorted(known)) + " or an attack object"
+    hint = f"Did you mean {attack.__name__}()?" if isinstance(attack, type) else ""
+    error = ValueError if isinstance(attack, str) else TypeError
+    raise invalid("attack", attack, allowed, hint, error)
