@@ -8,7 +8,14 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 
-__all__ = ["HAS_CALLBACKS", "CallbackSupportMixin", "check_sample_weight", "with_callbacks"]
+__all__ = [
+    "HAS_CALLBACKS",
+    "CallbackSupportMixin",
+    "check_sample_weight",
+    "import_extra",
+    "routing_enabled",
+    "with_callbacks",
+]
 
 try:  # scikit-learn >= 1.9, experimental there
     from sklearn.callback import CallbackSupportMixin, with_callbacks
@@ -55,3 +62,23 @@ def check_sample_weight(sample_weight, X):
     if not weight.any():
         raise ValueError("sample_weight is all zero: no row is left to learn from or to score.")
     return weight
+
+
+def import_extra(module: str, extra: str):
+    """An optional module; the ImportError names the extra of ours that brings it."""
+    from importlib import import_module
+
+    try:
+        return import_module(module)
+    except ImportError as error:
+        name = module.partition(".")[0]
+        raise ImportError(
+            f"{name} is needed for this and is not installed: pip install 'skrobust[{extra}]'"
+        ) from error
+
+
+def routing_enabled() -> bool:
+    """Whether scikit-learn's metadata routing is switched on."""
+    from sklearn import get_config
+
+    return bool(get_config().get("enable_metadata_routing", False))

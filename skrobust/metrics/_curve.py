@@ -1,0 +1,198 @@
+"""How accuracy falls (or loss grows) with the radius."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from skrobust._compat import import_extra
+from skrobust._params import check_number
+from skrobust.exceptions import invalid
+from skrobust.metrics._evaluation import Evaluation, Found, check_radius, mean
+from skrobust.metrics._intervals import clopper_pearson, effective_size, normal_interval
+
+__all__ = ["RobustnessCurve", "robustness_curve"]
+
+
+@dataclass(frozen=True, eq=False)
+class RobustnessCurve:
+    """Accuracy (of a regressor: mean loss) under attack, by radius.
+
+    Attributes
+    ----------
+    radii : ndarray of shape (n_radii,)
+        In ascending order, in steps of the threat's ``scale``.
+    clean : float
+        Accuracy, or mean loss, of the rows as they are.
+    attacked : ndarray of shape (n_radii,)
+        Accuracy at the worst rows found: never rises with the radius. For a regressor the mean
+        worst loss, which never falls.
+    certified : ndarray of shape (n_radii,) or None
+        Share of rows proven to stay right; None where nothing was proven.
+    interval : ndarray of shape (n_radii, 2)
+        Where the attacked figure of the population lies: Clopper-Pearson for accuracy (of weighted
+        rows with their effective number), the normal approximation for a mean loss.
+    majority : float
+        What a model that ignores X would score: share of the most frequent class, or the loss of
+        the mean of y.
+    confidence : float
+        Of the interval.
+    quantity : {"accuracy", "loss"}
+        What the numbers are.
+    """
+
+    radii: np.ndarray
+    clean: float
+    attacked: np.ndarray
+    certified: np.ndarray | None
+    interval: np.ndarray
+    majority: float
+    confidence: float = 0.95
+    quantity: str = field(default="accuracy")
+
+    def frame(self) -> Any:
+        """The curve as a pandas DataFrame, one row per radius."""
+        pandas = import_extra("pandas", "pandas")
+        columns = {
+            "radius": self.radii,
+            "clean": self.clean,
+            "attacked": self.attacked,
+            "certified": self.certified,
+            "low": self.interval[:, 0],
+            "high": self.interval[:, 1],
+            "majority": self.majority,
+        }
+        return pandas.DataFrame({k: v for k, v in columns.items() if v is not None})
+
+    def plot(self, ax: Any = None) -> Any:
+        """Draw the curve with its interval, the clean figure and the majority's; return the axes."""
+        if ax is None:
+            _, ax = import_extra("matplotlib.pyplot", "plot").subplots()
+        (line,) = ax.plot(self.radii, self.attacked, marker="o", label="attacked")
+        low, high = self.interval.T
+        label = f"{self.confidence:.0%} interval"
+        ax.fill_between(self.radii, low, high, alpha=0.2, color=line.get_color(), label=label)
+        if self.certified is not None:
+            ax.plot(self.radii, self.certified, marker="s", label="certified")
+        ax.axhline(self.clean, color="gray", label="clean")
+        ax.axhline(self.majority, color="gray", linestyle=":", label="ignoring X")
+        ax.set(xlabel="radius", ylabel=self.quantity)
+        ax.legend()
+        return ax
+
+
+def robustness_curve(
+    estimator: Any,
+    X: Any,
+    y: Any,
+    *,
+    radii: Sequence[float],
+    threat: Any = "linf",
+    attack: Any = "auto",
+    sample_weight: Any = None,
+    random_state: Any = None,
+    confidence: float = 0.95,
+    loss: str | Callable | None = None,
+    batch_size: int | None = None,
+) -> RobustnessCurve:
+    """Score a model at several radii, each search going on from the rows of the one before.
+
+    A row that was broken at a radius is broken at every larger one and is not searched again, so
+    the curve cannot rise, and costs less than its points one by one.
+
+    Parameters
+    ----------
+    estimator, X, y, threat, attack, random_state, batch_size
+        As for :func:`skrobust.worst_case`.
+    radii : sequence of float
+        In any order, in steps of the threat's ``scale``.
+    sample_weight : array-like of shape (n,), optional
+        Weight of each row in the means.
+    confidence : float, between 0 and 1
+        Of the interval.
+    loss : str or callable, optional
+        Of a regressor: ``"squared"`` (the default), ``"absolute"`` or a function. With a loss, a
+        classifier's curve shows the mean loss instead of the accuracy.
+
+    Returns
+    -------
+    RobustnessCurve
+
+    Raises
+    ------
+    ValueError, TypeError
+        As for :func:`skrobust.worst_case`.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from skrobust import robustness_curve
+    >>> X, y = load_iris(return_X_y=True)
+    >>> model = LogisticRegression(max_iter=1000).fit(X, y)
+    >>> curve = robustness_curve(model, X, y, radii=[0, 0.2, 0.4])
+    >>> curve.attacked.round(3)
+    array([0.973, 0.887, 0.713])
+    >>> round(curve.majority, 3)
+    0.333
+    """
+    radii = _check_radii(radii)
+    confidence = check_number(
+        "confidence", confidence, low=0, high=1, open_low=True, open_high=True
+    )
+    evaluation = Evaluation(
+        estimator,
+        X,
+        y,
+        threat=threat,
+        attack=attack,
+        sample_weight=sample_weight,
+        loss=loss,
+        batch_size=batch_size,
+    )
+    generator = evaluation.generator(random_state)
+    found, path = evaluation.clean, []
+    for radius in radii:
+        found = evaluation.worst(radius, generator, start=found)
+        path.append(found)
+    return _summary(evaluation, radii, path, confidence)
+
+
+def _summary(
+    evaluation: Evaluation, radii: np.ndarray, path: list[Found], confidence: float
+) -> RobustnessCurve:
+    weight, task = evaluation.weight, evaluation.task
+    accuracy = task.is_margin
+    rows = [_per_row(found, accuracy) for found in (evaluation.clean, *path)]
+    clean, *attacked = [mean(values, weight) for values in rows]
+    if accuracy:
+        n_rows = effective_size(weight)
+        interval = [clopper_pearson(share, n_rows, confidence) for share in attacked]
+    else:
+        interval = [normal_interval(values, weight, confidence) for values in rows[1:]]
+    return RobustnessCurve(
+        radii=radii,
+        clean=clean,
+        attacked=np.array(attacked),
+        certified=None,
+        interval=np.array(interval),
+        majority=task.majority(weight),
+        confidence=confidence,
+        quantity="accuracy" if accuracy else "loss",
+    )
+
+
+def _per_row(found: Found, accuracy: bool) -> np.ndarray:
+    return 1.0 - found.broken if accuracy else found.value
+
+
+def _check_radii(radii: Any) -> np.ndarray:
+    allowed = "a sequence of finite numbers >= 0"
+    if isinstance(radii, (str, bytes)) or not np.iterable(radii) or np.ndim(radii) != 1:
+        raise invalid("radii", radii, allowed, "For one radius write radii=[0.1].", TypeError)
+    if len(radii) == 0:
+        raise invalid("radii", radii, f"{allowed}, at least one")
+    return np.sort([check_radius(radius) for radius in radii])

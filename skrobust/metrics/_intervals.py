@@ -1,0 +1,69 @@
+"""Figures to read beside a robust score: how sure it is, and what no model at all would score."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import stats
+
+__all__ = ["clopper_pearson", "effective_size", "majority_share", "normal_interval"]
+
+
+def effective_size(weight: np.ndarray) -> float:
+    """Number of equally weighted rows that tell as much, ``(sum w)^2 / sum w^2``.
+
+    >>> effective_size(np.ones(5))
+    5.0
+    >>> effective_size(np.array([1.0, 1.0, 0.0]))
+    2.0
+    """
+    weight = np.asarray(weight, dtype=np.float64)
+    return float(weight.sum() ** 2 / np.square(weight).sum())
+
+
+def clopper_pearson(share: float, n_rows: float, confidence: float = 0.95) -> tuple[float, float]:
+    """Interval of a probability of which ``n_rows`` independent rows showed ``share``.
+
+    Its coverage is at least ``confidence`` whatever the probability (Clopper & Pearson 1934);
+    for weighted rows take :func:`effective_size` of the weights.
+
+    >>> low, high = clopper_pearson(0.5, 10)
+    >>> round(low, 4), round(high, 4)
+    (0.1871, 0.8129)
+    >>> clopper_pearson(1.0, 10)[1]
+    1.0
+    """
+    tail = (1 - confidence) / 2
+    hits = share * n_rows
+    misses = n_rows - hits
+    tiny = 1e-9 * n_rows  # shares come from sums of weights
+    low = 0.0 if hits <= tiny else stats.beta.ppf(tail, hits, misses + 1)
+    high = 1.0 if misses <= tiny else stats.beta.ppf(1 - tail, hits + 1, misses)
+    return float(low), float(high)
+
+
+def normal_interval(
+    values: np.ndarray, weight: np.ndarray, confidence: float = 0.95
+) -> tuple[float, float]:
+    """Interval of the mean of ``values``, by the normal approximation.
+
+    >>> low, high = normal_interval(np.array([0.0, 1.0] * 50), np.ones(100))
+    >>> round(low, 2), round(high, 2)
+    (0.4, 0.6)
+    """
+    center = np.average(values, weights=weight)
+    n_rows = effective_size(weight)
+    if n_rows <= 1 or not np.isfinite(center):
+        return -np.inf, np.inf
+    variance = np.average((values - center) ** 2, weights=weight) / (n_rows - 1)
+    half = stats.norm.ppf((1 + confidence) / 2) * np.sqrt(variance)
+    return float(center - half), float(center + half)
+
+
+def majority_share(y: np.ndarray, weight: np.ndarray) -> float:
+    """Weighted share of the most frequent label: what a model that ignores X would score.
+
+    >>> majority_share(np.array(["a", "b", "b"]), np.ones(3))
+    0.6666666666666666
+    """
+    _, number = np.unique(y, return_inverse=True)
+    return float(np.bincount(number.reshape(-1), weights=weight).max() / np.sum(weight))
