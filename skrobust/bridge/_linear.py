@@ -60,7 +60,7 @@ def classifier(estimator) -> nn.Module:
 @register(linear_model.RidgeClassifier, linear_model.RidgeClassifierCV, role=PREDICT)
 def ridge_classifier(estimator) -> nn.Module:
     weight, bias = plane(estimator)
-    if estimator.predict(np.zeros((1, weight.shape[1]))).ndim > 1:
+    if estimator._label_binarizer.y_type_.startswith("multilabel"):
         raise unsupported(estimator, "predicts several labels per row, which has no torch view,")
     return two_columns(weight, bias)
 
@@ -90,9 +90,14 @@ def ransac(estimator) -> nn.Module:
 
 @register(*PARTIAL_LEAST_SQUARES, role=PREDICT)
 def partial_least_squares(estimator) -> nn.Module:
-    weight = np.atleast_2d(estimator.coef_)
-    # The answer at 0 holds the means that the public attributes leave out.
-    return Affine(weight, estimator.predict(np.zeros((1, weight.shape[1]))))
+    # No public attribute holds the column means.
+    return Chain(Shift(estimator._x_mean), Affine(*plane(estimator)))
+
+
+@register(*PARTIAL_LEAST_SQUARES, role=TRANSFORM)
+def latent_scores(estimator) -> nn.Module:
+    standard = Shift(estimator._x_mean, estimator._x_std)
+    return Chain(standard, Affine(estimator.x_rotations_.T))
 
 
 @register(discriminant_analysis.LinearDiscriminantAnalysis, role=TRANSFORM)

@@ -137,6 +137,12 @@ class Cast(View, nn.Sequential):
             found = nn.functional.pad(found, (1, 0))
         return found
 
+    @property
+    def affine(self) -> bool:
+        # Rows rounded to float32 on the way in make a staircase, not a plane.
+        wide = all(p.dtype == torch.float64 for p in self.parameters())
+        return wide and is_affine(self[0])
+
 
 class Affine(View):
     """``x -> x W' + b`` with ``weight`` W (n_outputs, n_features) and ``bias`` b (n_outputs,)."""

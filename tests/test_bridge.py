@@ -1,0 +1,532 @@
+"""Every view equals its estimator: one table of estimators, one list of laws.
+
+A new family adds rows to ``TABLE``; ``test_walk`` fails for a registered class without one.
+"""
+
+from __future__ import annotations
+
+import inspect
+import pickle
+import warnings
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn import (
+    cross_decomposition,
+    datasets,
+    decomposition,
+    discriminant_analysis,
+    feature_selection,
+    impute,
+    linear_model,
+    model_selection,
+    neighbors,
+    neural_network,
+    preprocessing,
+    random_projection,
+    svm,
+)
+from sklearn.base import clone, is_classifier
+from sklearn.compose import ColumnTransformer
+from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
+from sklearn.utils import all_estimators
+
+from skrobust.bridge import (
+    affine_map,
+    as_torch,
+    has_steps,
+    is_affine,
+    supported_estimators,
+)
+from skrobust.exceptions import UnsupportedEstimatorError
+
+NAMES = ["age", "height", "income", "rooms"]
+
+
+@cache
+def _data(name: str) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.RandomState(7)
+    X, y = datasets.load_iris(return_X_y=True)
+    X, y = X[::2] + 0.1 * rng.randn(75, 4), y[::2]
+    score = X @ [1.0, -2.0, 0.5, 1.0]
+    if name == "three":
+        return X, np.array(["rose", "iris", "lily"])[y]
+    if name == "two":
+        return X, (score + rng.randn(75) > np.median(score)).astype(int) * 2 - 1
+    if name == "value":
+        return X, score + 0.1 * rng.randn(75)
+    if name == "column":
+        return X, (score + 0.1 * rng.randn(75))[:, None]
+    if name == "values":
+        return X, np.c_[score, X[:, 0] ** 2] + 0.1 * rng.randn(75, 2)
+    if name == "counts":
+        return X, 1.0 + rng.poisson(np.exp(score / 5))
+    holes = X.copy()
+    holes[rng.rand(*X.shape) < 0.2] = np.nan
+    if name == "holes":
+        return holes, y
+    if name == "empty":
+        holes[:, 1] = np.nan
+        return holes, y
+    if name == "marked":
+        return np.where(np.isnan(holes), -1.0, holes), y
+    raise KeyError(name)
+
+
+class Row(NamedTuple):
+    """An estimator, the data it is fitted on, and what its view promises."""
+
+    estimator: Any
+    data: str
+    affine: bool
+    steps: bool = False
+    proba: bool = True  # softmax(logits) is predict_proba, where there is one
+    decision: bool = True  # logits are decision_function, where there is one
+
+
+TABLE: list[Row] = []
+
+
+def rows(estimators, data: str, affine: bool, **promises) -> None:
+    for estimator in estimators:
+        for name in data.split():
+            TABLE.append(Row(estimator, name, affine, **promises))
+
+
+lm, pre = linear_model, preprocessing
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", FutureWarning)
+    LINEAR_CLASSIFIERS = [
+        lm.LogisticRegression(),
+        lm.LogisticRegression(fit_intercept=False),
+        lm.RidgeClassifier(),
+        lm.RidgeClassifierCV(),
+        lm.Perceptron(),
+        lm.SGDClassifier(random_state=0),
+        svm.LinearSVC(),
+        discriminant_analysis.LinearDiscriminantAnalysis(),
+        discriminant_analysis.LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto"),
+    ]
+    if hasattr(lm, "PassiveAggressiveClassifier"):
+        LINEAR_CLASSIFIERS.append(lm.PassiveAggressiveClassifier(random_state=0))
+    if hasattr(lm, "PassiveAggressiveRegressor"):
+        rows([lm.PassiveAggressiveRegressor(random_state=0)], "value", True)
+rows(LINEAR_CLASSIFIERS, "two three", True)
+rows([lm.LogisticRegressionCV(Cs=3, cv=3)], "two three", True)
+rows([lm.LogisticRegression(solver="liblinear")], "two", True)
+for loss in ("log_loss", "modified_huber"):
+    sgd = lm.SGDClassifier(loss=loss, random_state=0)
+    rows([sgd], "two", True, proba=loss == "log_loss")
+    rows([sgd], "three", True, proba=False)  # one-versus-rest: the decision values
+rows(
+    [
+        lm.LinearRegression(),
+        lm.LinearRegression(fit_intercept=False),
+        lm.Ridge(),
+        lm.RidgeCV(),
+        lm.Lasso(0.01),
+        lm.ElasticNet(0.01),
+        lm.Lars(),
+        lm.LassoLars(0.01),
+        lm.OrthogonalMatchingPursuit(n_nonzero_coefs=3),
+        cross_decomposition.PLSRegression(),
+    ],
+    "value column values",
+    True,
+)
+rows(
+    [
+        lm.LassoCV(),
+        lm.ElasticNetCV(),
+        lm.LarsCV(),
+        lm.LassoLarsCV(),
+        lm.LassoLarsIC(),
+        lm.OrthogonalMatchingPursuitCV(),
+        lm.BayesianRidge(),
+        lm.ARDRegression(),
+        lm.HuberRegressor(max_iter=1000),
+        lm.TheilSenRegressor(random_state=0),
+        lm.RANSACRegressor(random_state=0),
+        lm.QuantileRegressor(alpha=0.01),
+        lm.SGDRegressor(random_state=0),
+        lm.TweedieRegressor(power=0),
+        svm.LinearSVR(),
+    ],
+    "value",
+    True,
+)
+rows(
+    [lm.MultiTaskLasso(0.01), lm.MultiTaskElasticNet(0.01)]
+    + [lm.MultiTaskLassoCV(), lm.MultiTaskElasticNetCV()]
+    + [cross_decomposition.PLSCanonical(), cross_decomposition.CCA()],
+    "values",
+    True,
+)
+rows([lm.PoissonRegressor(), lm.GammaRegressor(), lm.TweedieRegressor(power=1.5)], "counts", False)
+rows([lm.TweedieRegressor(power=1, link="identity", alpha=10, max_iter=5)], "counts", True)
+
+for activation in ("relu", "tanh", "logistic"):
+    size = {"activation": activation, "hidden_layer_sizes": (5, 4), "max_iter": 30}
+    rows([neural_network.MLPClassifier(random_state=0, **size)], "two three", False)
+    rows([neural_network.MLPRegressor(random_state=0, **size)], "value values", False)
+rows([neural_network.MLPRegressor(activation="identity", max_iter=30)], "value", True)
+
+rows(
+    [
+        pre.StandardScaler(),
+        pre.StandardScaler(with_mean=False),
+        pre.StandardScaler(with_std=False),
+        pre.MinMaxScaler((-2, 3)),
+        pre.MaxAbsScaler(),
+        pre.RobustScaler(),
+        pre.RobustScaler(with_centering=False),
+        pre.RobustScaler(with_scaling=False),
+        pre.FunctionTransformer(),
+    ],
+    "value holes",
+    True,
+)
+rows(
+    [
+        decomposition.PCA(),
+        decomposition.PCA(2, whiten=True),
+        decomposition.IncrementalPCA(2),
+        decomposition.TruncatedSVD(2),
+        decomposition.FastICA(2, random_state=0),
+        decomposition.FactorAnalysis(2),
+        neighbors.NeighborhoodComponentsAnalysis(2, max_iter=5),
+        random_projection.GaussianRandomProjection(3, random_state=0),
+        random_projection.SparseRandomProjection(3, random_state=0),
+        feature_selection.SelectKBest(k=2),
+        feature_selection.SelectPercentile(),
+        feature_selection.SelectFpr(),
+        feature_selection.SelectFdr(),
+        feature_selection.SelectFwe(),
+        feature_selection.GenericUnivariateSelect(param=50),
+        feature_selection.VarianceThreshold(0.3),
+        feature_selection.SelectFromModel(lm.LogisticRegression()),
+        feature_selection.SequentialFeatureSelector(lm.RidgeClassifier(), cv=2),
+        make_pipeline(discriminant_analysis.LinearDiscriminantAnalysis(), "passthrough"),
+        make_pipeline(
+            discriminant_analysis.LinearDiscriminantAnalysis(solver="eigen", n_components=1),
+            pre.StandardScaler(),
+        ),
+    ],
+    "three",
+    True,
+)
+rows(
+    [feature_selection.RFE(lm.LogisticRegression()), feature_selection.RFECV(lm.Ridge())],
+    "two",
+    True,
+)
+rows([pre.MinMaxScaler(clip=True), pre.MinMaxScaler((-1, 1), clip=True)], "value holes", False)
+if "clip" in pre.MaxAbsScaler().get_params():
+    rows([pre.MaxAbsScaler(clip=True)], "value", False)
+rows([pre.Normalizer(norm) for norm in ("l1", "l2", "max")], "value", False)
+rows([pre.FunctionTransformer(f) for f in (np.abs, np.tanh, np.square, np.cbrt)], "value", False)
+rows([pre.Binarizer(threshold=2.5)], "value", False, steps=True)
+rows([impute.SimpleImputer(strategy=s) for s in ("mean", "median")], "holes empty", False)
+rows(
+    [
+        impute.SimpleImputer(strategy="most_frequent"),
+        impute.SimpleImputer(strategy="constant", fill_value=7.5),
+        impute.SimpleImputer(add_indicator=True),
+        impute.SimpleImputer(add_indicator=True, keep_empty_features=True),
+        impute.SimpleImputer(strategy="constant", keep_empty_features=True, add_indicator=True),
+        impute.MissingIndicator(),
+        impute.MissingIndicator(features="all"),
+    ],
+    "holes empty",
+    False,
+)
+rows([impute.SimpleImputer(missing_values=-1, add_indicator=True)], "marked", False, steps=True)
+
+LOGISTIC = lm.LogisticRegression()
+rows(
+    [
+        make_pipeline(pre.StandardScaler(), LOGISTIC),
+        Pipeline([("a", "passthrough"), ("b", None), ("c", LOGISTIC)]),
+        make_pipeline(make_pipeline(pre.MinMaxScaler(), decomposition.PCA(3)), LOGISTIC),
+        model_selection.GridSearchCV(LOGISTIC, {"C": [0.1, 1.0]}, cv=2),
+        model_selection.RandomizedSearchCV(
+            make_pipeline(pre.StandardScaler(), LOGISTIC),
+            {"logisticregression__C": [0.1, 1.0]},
+            n_iter=1,
+            cv=2,
+            random_state=0,
+        ),
+        make_pipeline(
+            FeatureUnion(
+                [
+                    ("keep", "passthrough"),
+                    ("none", "drop"),
+                    ("axes", decomposition.PCA(2)),
+                    ("size", pre.StandardScaler()),
+                ],
+                transformer_weights={"axes": 2.0, "keep": 0.5},
+            ),
+            LOGISTIC,
+        ),
+    ],
+    "two three",
+    True,
+)
+rows([make_pipeline(impute.SimpleImputer(), pre.StandardScaler(), LOGISTIC)], "holes", False)
+
+
+def _last_and_second(X) -> list[int]:
+    return [X.shape[1] - 1, 1]
+
+
+def _by_name(X) -> list[str]:
+    return list(X.columns[[2, 0]])
+
+
+def _column_transformer(*transformers, **options) -> Pipeline:
+    return make_pipeline(ColumnTransformer(list(transformers), **options), LOGISTIC)
+
+
+SCALE, RANGE = pre.StandardScaler(), pre.MinMaxScaler()
+rows(
+    [
+        _column_transformer(("a", SCALE, [2, 0]), ("b", RANGE, [-1])),
+        _column_transformer(("a", SCALE, [2]), ("b", "drop", [0]), remainder="passthrough"),
+        _column_transformer(("a", SCALE, slice(1, 3)), remainder=RANGE),
+        _column_transformer(("a", "passthrough", [False, True, False, True]), remainder="drop"),
+        _column_transformer(("a", SCALE, _last_and_second), ("b", RANGE, []), ("c", RANGE, [0])),
+        _column_transformer(
+            ("a", SCALE, [1]), ("b", RANGE, [0]), transformer_weights={"a": 3.0, "b": 0.1}
+        ),
+        _column_transformer(("a", SCALE, [0, 1, 2]), ("b", decomposition.PCA(1), [2, 1])),
+    ],
+    "three",
+    True,
+)
+BY_NAME = [
+    _column_transformer(("a", SCALE, ["income", "age"]), remainder="passthrough"),
+    _column_transformer(("a", SCALE, slice("height", "rooms")), ("b", RANGE, ["age"])),
+    _column_transformer(("a", RANGE, _by_name), remainder=SCALE),
+    _column_transformer(("a", RANGE, pd.Index(["rooms"])), ("b", "drop", ["age"])),
+]
+
+
+def _name(row: Row) -> str:
+    return f"{type(row.estimator).__name__}-{row.data}"
+
+
+@cache
+def _fitted(index: int, frame: bool):
+    row = TABLE[index]
+    X, y = _data(row.data)
+    X = pd.DataFrame(X, columns=NAMES) if frame else X
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return clone(row.estimator).fit(X, y), X
+
+
+every_row = pytest.mark.parametrize("index", range(len(TABLE)), ids=[_name(r) for r in TABLE])
+
+
+def answers(estimator, X) -> np.ndarray:
+    """What the view must give: values or columns, (n, k)."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = estimator.predict(X) if hasattr(estimator, "predict") else estimator.transform(X)
+    found = np.asarray(found.toarray() if hasattr(found, "toarray") else found, dtype=float)
+    return found.reshape(len(X), -1)
+
+
+def assert_view(row: Row, estimator, X) -> torch.nn.Module:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # a view has nothing to warn of
+        module = as_torch(estimator)
+    given = module(torch.tensor(np.asarray(X, dtype=np.float64))).numpy()
+    assert given.dtype == np.float64
+    if not is_classifier(estimator):
+        np.testing.assert_allclose(given, answers(estimator, X), rtol=1e-10, atol=1e-10)
+        return module
+    assert given.shape == (len(X), len(estimator.classes_))
+    assert (estimator.classes_[given.argmax(axis=1)] == estimator.predict(X)).all()
+    if row.decision and hasattr(estimator, "decision_function"):
+        decision = estimator.decision_function(X)
+        if decision.ndim == 1:
+            decision = np.c_[0 * decision, decision]
+        np.testing.assert_allclose(given, decision, rtol=1e-10, atol=1e-10)
+    if row.proba and hasattr(estimator, "predict_proba"):
+        proba = torch.tensor(given).softmax(dim=1).numpy()
+        np.testing.assert_allclose(proba, estimator.predict_proba(X), rtol=1e-10, atol=1e-10)
+    return module
+
+
+@every_row
+@pytest.mark.parametrize("frame", [False, True], ids=["array", "frame"])
+def test_equals_the_estimator(index, frame):
+    estimator, X = _fitted(index, frame)
+    assert_view(TABLE[index], estimator, X)
+
+
+@every_row
+def test_float32_stays_float32(index):
+    estimator, X = _fitted(index, False)
+    module = as_torch(estimator)
+    wide = module(torch.tensor(X))
+    narrow = module(torch.tensor(X, dtype=torch.float32))
+    assert narrow.dtype == torch.float32
+    if not TABLE[index].steps:
+        scale = wide.nan_to_num().abs().max()
+        torch.testing.assert_close(
+            narrow.double(), wide, rtol=1e-3, atol=1e-3 * scale, equal_nan=True
+        )
+
+
+@every_row
+def test_gradient_is_the_slope(index):
+    """The directional derivative against central differences, at rows away from kinks."""
+    estimator, X = _fitted(index, False)
+    module = as_torch(estimator)
+    rng = np.random.RandomState(0)
+    x = torch.tensor(X[:20] + 1e-3 * rng.randn(*X[:20].shape))
+    way, step = torch.tensor(rng.randn(*x.shape)), 1e-6
+    z = x.clone().requires_grad_(True)
+    out = module(z)
+    mix = torch.tensor(rng.randn(*out.shape)) * ~out.isnan()
+    gradient = torch.zeros_like(x)  # of an output that does not depend on the row
+    if out.requires_grad:
+        (gradient,) = torch.autograd.grad((out.nan_to_num() * mix).sum(), z)
+    known = ~x.isnan()
+    slope = torch.where(known, gradient * way, 0.0).sum(dim=1)
+    change = module(x + step * way) - module(x - step * way)
+    expected = (change.nan_to_num() * mix).sum(dim=1) / (2 * step)
+    assert gradient[known].isfinite().all()
+    torch.testing.assert_close(slope, expected, rtol=1e-4, atol=1e-4 * (1 + expected.abs().max()))
+
+
+@every_row
+def test_leaves_the_estimator_alone(index):
+    estimator, X = _fitted(index, False)
+    before = pickle.dumps(estimator)
+    module = as_torch(estimator)
+    assert not any(part.training for part in module.modules())
+    assert not any(t.requires_grad for t in [*module.parameters(), *module.buffers()])
+    module(torch.tensor(X, requires_grad=True)).sum().detach()
+    for buffer in module.buffers():
+        buffer.zero_()  # an alias of the estimator's arrays would carry this over
+    assert pickle.dumps(estimator) == before
+
+
+@every_row
+def test_pickles(index):
+    estimator, X = _fitted(index, False)
+    module = as_torch(estimator)
+    again = pickle.loads(pickle.dumps(module))
+    x = torch.tensor(X)
+    torch.testing.assert_close(again(x), module(x), rtol=0, atol=0, equal_nan=True)
+
+
+@every_row
+def test_affine_means_affine(index):
+    estimator, X = _fitted(index, False)
+    row, module = TABLE[index], as_torch(estimator)
+    assert is_affine(module) is row.affine
+    assert has_steps(module) is row.steps
+    if not row.affine:
+        return
+    weight, bias = affine_map(module, X.shape[1])
+    far = torch.tensor(100 * np.random.RandomState(0).randn(30, X.shape[1]))
+    expected = module(far)
+    torch.testing.assert_close(far @ weight.T + bias, expected, rtol=1e-8, atol=1e-8)
+
+
+@pytest.mark.parametrize("estimator", BY_NAME)
+def test_columns_by_name(estimator):
+    X, y = _data("three")
+    X = pd.DataFrame(X, columns=NAMES)
+    estimator = clone(estimator).fit(X, y)
+    assert is_affine(assert_view(Row(estimator, "three", True), estimator, X))
+
+
+def test_columns_by_name_after_a_step_that_names_them():
+    X, y = _data("three")
+    front = pre.StandardScaler().set_output(transform="pandas")
+    table = ColumnTransformer([("a", RANGE, ["rooms", "age"])], remainder="passthrough")
+    estimator = make_pipeline(front, table, LOGISTIC).fit(pd.DataFrame(X, columns=NAMES), y)
+    assert_view(Row(estimator, "three", True), estimator, pd.DataFrame(X, columns=NAMES))
+
+
+def test_frozen_and_halving():
+    from sklearn.experimental import enable_halving_search_cv  # noqa: F401
+
+    X, y = _data("three")
+    frozen = FrozenEstimator(clone(LOGISTIC).fit(X, y))
+    assert_view(Row(frozen, "three", True), frozen, X)
+    halving = model_selection.HalvingGridSearchCV(LOGISTIC, {"C": [0.1, 1.0]}, cv=2).fit(X, y)
+    assert_view(Row(halving, "three", True), halving, X)
+
+
+@pytest.mark.parametrize("cls", ["PLSRegression", "PLSCanonical", "CCA"])
+def test_latent_scores(cls):
+    """scikit-learn's fit_transform gives two arrays here, so only a frozen one fits a Pipeline."""
+    X, y = _data("values")
+    front = FrozenEstimator(getattr(cross_decomposition, cls)(2).fit(X, y))
+    estimator = make_pipeline(front, lm.Ridge()).fit(X, y)
+    assert_view(Row(estimator, "values", True), estimator, X)
+
+
+def test_sparse_coefficients():
+    X, y = _data("three")
+    estimator = lm.SGDClassifier(penalty="l1", random_state=0).fit(X, y).sparsify()
+    assert_view(Row(estimator, "three", True), estimator, X)
+
+
+def test_imputer_fills_in_the_type_seen_at_fit():
+    X, _ = _data("holes")
+    imputer = impute.SimpleImputer(strategy="constant", fill_value=7.1).fit(X.astype(np.float32))
+    assert_view(Row(imputer, "holes", False), imputer, X)  # fills in 7.0999999
+
+
+def _registered(role: str) -> set[str]:
+    return set(supported_estimators()[role])
+
+
+def _claimed(cls: type) -> bool:
+    role = "predict" if hasattr(cls, "predict") else "transform"
+    return any(parent.__name__ in _registered(role) for parent in cls.__mro__)
+
+
+def _bare(cls: type):
+    """An instance with default or trivial arguments, never fitted."""
+    needed = [
+        name
+        for name, parameter in inspect.signature(cls).parameters.items()
+        if parameter.default is parameter.empty
+        and parameter.kind == parameter.POSITIONAL_OR_KEYWORD
+    ]
+    several = ("estimators", "steps", "transformers", "transformer_list")
+    model = lm.LogisticRegression()
+    given = {name: [("a", model)] if name in several else model for name in needed}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return cls(**given)
+
+
+@pytest.mark.parametrize("cls", [cls for _, cls in all_estimators()], ids=lambda cls: cls.__name__)
+def test_walk(cls):
+    """All of scikit-learn: claimed and in the table above, or refused in so many words."""
+    estimator = _bare(cls)
+    if not _claimed(cls):
+        with pytest.raises(UnsupportedEstimatorError, match=cls.__name__):
+            as_torch(estimator)
+        return
+    if estimator.__sklearn_tags__().requires_fit and cls is not FrozenEstimator:
+        with pytest.raises(NotFittedError):
+            as_torch(estimator)
+    tabled = pickle.dumps([row.estimator for row in TABLE])
+    tested_elsewhere = {"FrozenEstimator", "HalvingGridSearchCV", "HalvingRandomSearchCV"}
+    assert cls.__name__.encode() in tabled or cls.__name__ in tested_elsewhere
