@@ -14,7 +14,6 @@ from skrobust._compat import check_sample_weight
 from skrobust._params import check_integer, check_number
 from skrobust._torch import generator_from, per_row, to_numpy, to_tensor
 from skrobust.attacks import Auto, check_attack
-from skrobust.bridge import is_affine
 from skrobust.exceptions import invalid
 from skrobust.metrics._rows import Rows
 from skrobust.metrics._tasks import task_of
@@ -97,26 +96,23 @@ class Evaluation:
         found = self.clean if start is None else start
         if radius == 0:
             return found
-        task, goal = self.task, 0.0 if self._stops else None
-        index = np.flatnonzero(task.searchable() & ~(self._stops & found.broken))
-        found = self._improve(found, index, radius, goal, generator)
+        task = self.task
+        for climb in task.climbs():
+            done = found.broken if climb.goal is not None else np.zeros_like(found.broken)
+            index = np.flatnonzero(task.searchable() & ~done)
+            found = self._improve(found, index, radius, climb, generator)
         if task.is_margin:
             # the torch view says lost, predict says kept (rounding, moved thresholds): go further
-            undecided = (found.value > 0) & ~found.broken & task.searchable()
-            found = self._improve(found, np.flatnonzero(undecided), radius, None, generator)
+            undecided = task.searchable() & (found.value > 0) & ~found.broken
+            climb = climb._replace(goal=None)
+            found = self._improve(found, np.flatnonzero(undecided), radius, climb, generator)
         return found
 
-    @property
-    def _stops(self) -> bool:
-        """Whether a row is done when it is lost. Affine models are solved to the end: it is free."""
-        module = self.task.view.module
-        return self.task.is_margin and not (module is not None and is_affine(module))
-
-    def _improve(self, found: Found, index: np.ndarray, radius, goal, generator) -> Found:
+    def _improve(self, found: Found, index: np.ndarray, radius, climb, generator) -> Found:
         """Search the rows ``index`` and keep what is worse than what was found before."""
         if len(index) == 0:
             return found
-        z, forward, backward = self._search(found.z, index, radius, goal, generator)
+        z, forward, backward = self._search(found.z, index, radius, climb, generator)
         moved = self.rows.like_given(z)
         z = Rows(moved).values
         new = Found(z, *self.task.judge(moved, z), forward, backward)
@@ -129,7 +125,7 @@ class Evaluation:
         # rows that were wrong where they stand count as broken, once
         return kept._replace(broken=kept.broken | self.task.clean.broken)
 
-    def _search(self, start: np.ndarray, index: np.ndarray, radius, goal, generator):
+    def _search(self, start: np.ndarray, index: np.ndarray, radius, climb, generator):
         view = self.task.view
         z = start.copy()
         forward, backward = (np.zeros(len(z), dtype=np.int64) for _ in range(2))
@@ -137,7 +133,7 @@ class Evaluation:
             for low in range(0, len(index), self._size):
                 part = index[low : low + self._size]
                 x, begin = (to_tensor(a[part], device=view.device) for a in (self.rows.values, z))
-                objective = self.task.objective(part, goal)
+                objective = self.task.objective(part, climb)
                 moved = self.attack.maximize(
                     objective, x, self.threat, radius, begin, generator=generator
                 )
@@ -147,6 +143,8 @@ class Evaluation:
         return z, forward, backward
 
     def generator(self, random_state: Any) -> torch.Generator:
+        if random_state is None:  # a fresh stream, not numpy's global one: measuring leaves no trace
+            random_state = np.random.RandomState()
         return generator_from(random_state, self.task.view.device)
 
     def _batch(self, size: int | None) -> int:

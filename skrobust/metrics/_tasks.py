@@ -18,12 +18,13 @@ from torch import Tensor
 
 from skrobust._torch import differences, to_numpy, to_tensor
 from skrobust.attacks import Objective
+from skrobust.bridge import is_affine
 from skrobust.exceptions import UnsupportedEstimatorError, invalid
 from skrobust.metrics._intervals import majority_share
 from skrobust.metrics._rows import Rows, quiet_names
 from skrobust.metrics._view import View, black_box, torch_view
 
-__all__ = ["Classification", "Regression", "Verdict", "is_regression", "task_of"]
+__all__ = ["Classification", "Climb", "Regression", "Verdict", "is_regression", "task_of"]
 
 BATCH = 4096
 
@@ -33,6 +34,14 @@ class Verdict(NamedTuple):
 
     value: np.ndarray
     broken: np.ndarray
+
+
+class Climb(NamedTuple):
+    """One search: the per-row value (None: the largest piece), its pieces, and when to stop."""
+
+    value: Callable[..., Tensor] | None
+    pieces: Callable[..., Tensor] | None
+    goal: float | None
 
 
 def task_of(estimator: Any, rows: Rows, y: Any, loss, tolerance) -> Classification | Regression:
@@ -135,14 +144,22 @@ class Classification:
         """Rows that a search could make worse: not those of classes the model cannot name."""
         return self.known & (len(self.classes) > 1)
 
-    def objective(self, index: np.ndarray, goal: float | None) -> Objective:
-        y = self._targets[torch.as_tensor(index, device=self._targets.device)]
-        options = {"goal": goal, "differentiable": self.view.differentiable}
+    def climbs(self) -> list[Climb]:
+        """The searches to make, one after the other, each from where the one before ended."""
+        if callable(self.loss):
+            return [Climb(self._loss, None, None)]
+        # a row is done when it is lost; affine models are solved to the end, for that is free
+        module = self.view.module
+        goal = None if module is not None and is_affine(module) else 0.0
         if self.is_margin:
-            return Objective(None, y, pieces=self._pieces, **options)
-        # of two classes, the cross-entropy grows with the one logit difference there is
-        one = self.loss == "log" and len(self.classes) == 2
-        return Objective(self._loss, y, pieces=self._pieces if one else None, **options)
+            return [Climb(None, self._pieces, goal)]
+        if len(self.classes) == 2:  # cross-entropy grows with the one logit difference there is
+            return [Climb(None, self._pieces, None)]
+        return [Climb(None, self._pieces, goal), Climb(self._odds, None, None)]
+
+    def objective(self, index: np.ndarray, climb: Climb) -> Objective:
+        """What an attack makes large on rows ``index``."""
+        return _objective(climb, self._targets, index, self.view)
 
     def judge(self, moved: Any, values: np.ndarray) -> Verdict:
         """What became of all rows: ``moved`` in the user's container, ``values`` as numbers."""
@@ -176,13 +193,18 @@ class Classification:
     def _margin_lost(self, z: Tensor, y: Tensor) -> Tensor:
         return self._pieces(z, y).amax(dim=1)
 
+    def _odds(self, z: Tensor, y: Tensor) -> Tensor:
+        """Log of the odds against y: the cross-entropy grows with it, but it never saturates."""
+        return torch.logsumexp(self._pieces(z, y), dim=1)
+
     def _loss(self, z: Tensor, y: Tensor) -> Tensor:
         return self._of(self.logits(z), y)
 
     def _of(self, logits: Tensor, y: Tensor) -> Tensor:
         if callable(self.loss):
             return _per_row(self.loss(logits, y), len(y))
-        return torch.nn.functional.cross_entropy(logits, y, reduction="none")
+        # cross-entropy as softplus(log odds against y) keeps its digits where it is tiny
+        return torch.nn.functional.softplus(torch.logsumexp(differences(logits, y), dim=1))
 
     def _named(self, classes: list | None, n_logits: int) -> list:
         """The label of each logit."""
@@ -222,16 +244,15 @@ class Regression:
     def searchable(self) -> np.ndarray:
         return np.ones(len(self.y), dtype=bool)
 
-    def objective(self, index: np.ndarray, goal: float | None) -> Objective:
-        y = self._targets[torch.as_tensor(index, device=self._targets.device)]
+    def climbs(self) -> list[Climb]:
+        """The searches to make."""
         # the loss of one output is largest where the residual or minus the residual is
         one = self.y.shape[1] == 1 and not callable(self.loss)
-        return Objective(
-            self._climb,
-            y,
-            pieces=self._pieces if one else None,
-            differentiable=self.view.differentiable,
-        )
+        return [Climb(self._climb, self._pieces if one else None, None)]
+
+    def objective(self, index: np.ndarray, climb: Climb) -> Objective:
+        """What an attack makes large on rows ``index``."""
+        return _objective(climb, self._targets, index, self.view)
 
     def judge(self, moved: Any, values: np.ndarray) -> Verdict:
         """What became of all rows: ``moved`` in the user's container, ``values`` as numbers."""
@@ -288,6 +309,13 @@ _LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "squared": lambda prediction, y: (prediction - y).square().mean(dim=1),
     "absolute": lambda prediction, y: (prediction - y).abs().mean(dim=1),
 }
+
+
+def _objective(climb: Climb, targets: Tensor, index: np.ndarray, view: View) -> Objective:
+    y = targets[torch.as_tensor(index, device=targets.device)]
+    return Objective(
+        climb.value, y, pieces=climb.pieces, goal=climb.goal, differentiable=view.differentiable
+    )
 
 
 def _per_row(values: Any, n_rows: int) -> Tensor:
