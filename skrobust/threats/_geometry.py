@@ -75,9 +75,7 @@ class Norm(ABC):
     def direction(self, gradient: Tensor) -> Tensor:
         """Ascent direction of length 1 (0 where the whole gradient is 0)."""
 
-    def sample(
-        self, radius: Tensor, lo: Tensor, hi: Tensor, generator: torch.Generator
-    ) -> Tensor:
+    def sample(self, radius: Tensor, lo: Tensor, hi: Tensor, generator: torch.Generator) -> Tensor:
         """Uniform in the ball of the coordinates that can move, folded and clipped to the box.
 
         Coordinates that can move in one direction only are folded to that side.
@@ -133,24 +131,23 @@ class _L2(Norm):
     def _stretch(self, size: Tensor, caps: Tensor, radius: Tensor) -> Tensor:
         """``min(t size, caps)`` with t such that the length is the radius (or all caps hold).
 
-        The squared length grows with t along pieces ``sum_capped cap^2 + t^2 sum_others size^2``
-        that change where ``t = cap / size``: sort those, and solve in the right piece.
+        In ``s = t^2`` the squared length is concave and piecewise linear, so Newton's steps from
+        below never pass the answer; each turns coordinates from free to capped, and the one that
+        turns none is exact. Sorting the caps would do too, at five times the price.
         """
+        tiny = torch.finfo(size.dtype).tiny
         size = _by_largest(size)
-        unit = torch.where(radius > 0, radius, torch.ones_like(radius))[:, None]
-        caps = caps / unit
-        stops, order = torch.where(size > 0, caps / size, torch.inf).sort(dim=1)
-        capped = caps.gather(1, order).square().cumsum(dim=1)
-        others = size.gather(1, order).square().flip(1).cumsum(dim=1).flip(1)
-        before = torch.nn.functional.pad(capped, (1, 0))[:, :-1]
-        # squared length when t reaches the k-th stop; coordinates of size 0 never stop
-        at_stop = before + torch.where(others > 0, stops.square() * others, 0.0)
-        piece = (at_stop < 1).sum(dim=1, keepdim=True)
-        inside = piece.clamp(max=size.shape[1] - 1)
-        rest = (1 - before.gather(1, inside)).clamp(min=0)
-        t = (rest / others.gather(1, inside)).sqrt()
-        t = torch.where((piece < size.shape[1]) & t.isfinite(), t, torch.inf)
-        return torch.where(size > 0, torch.minimum(t * size, caps), 0.0) * radius[:, None]
+        caps = caps / torch.where(radius > 0, radius, 1.0)[:, None]
+        slopes, walls = size.square(), caps.square()
+        s = 1 / slopes.sum(dim=1, keepdim=True).clamp(min=tiny)
+        free = slopes * s < walls
+        while True:
+            on = free.to(size.dtype)
+            rest = (1 - (walls * (1 - on)).sum(dim=1, keepdim=True)).clamp(min=0)
+            s = torch.maximum(s, rest / (slopes * on).sum(dim=1, keepdim=True).clamp(min=tiny))
+            was, free = free, slopes * s < walls
+            if torch.equal(was, free):
+                return torch.minimum(s.sqrt() * size, caps) * radius[:, None]
 
     def _uniform(self, free: Tensor, generator: torch.Generator) -> Tensor:
         u = torch.randn(free.shape, dtype=free.dtype, device=free.device, generator=generator)
@@ -187,16 +184,37 @@ class _L1(Norm):
         The sum falls with t, linear between the breakpoints where a coordinate leaves its cap
         (``size - cap``) or reaches 0 (``size``).
         """
-        leaves = (size - caps).clamp(min=0)
-        stops, order = torch.cat([leaves, size], dim=1).sort(dim=1)
-        one = torch.ones_like(size)
-        slope = torch.cat([one, -one], dim=1).gather(1, order).cumsum(dim=1)
+        kept, kept_caps = self._contenders(size, caps, radius)
+        stops, order = torch.cat([(kept - kept_caps).clamp(min=0), kept], dim=1).sort(dim=1)
+        ones = torch.ones_like(kept)
+        slope = torch.cat([ones, -ones], dim=1).gather(1, order).cumsum(dim=1)
         fallen = torch.nn.functional.pad((slope[:, :-1] * stops.diff(dim=1)).cumsum(1), (1, 0))
-        sums = torch.minimum(size, caps).sum(dim=1, keepdim=True) - fallen
+        sums = torch.minimum(kept, kept_caps).sum(dim=1, keepdim=True) - fallen
         piece = ((sums > radius[:, None]).sum(dim=1, keepdim=True) - 1).clamp(min=0)
         excess = sums.gather(1, piece) - radius[:, None]
         t = stops.gather(1, piece) + excess / slope.gather(1, piece).clamp(min=1)
         return torch.minimum((size - t).clamp(min=0), caps)
+
+    @staticmethod
+    def _contenders(size: Tensor, caps: Tensor, radius: Tensor) -> tuple[Tensor, Tensor]:
+        """The coordinates of wide rows that may end above 0: sorting fewer is faster.
+
+        Whatever t is, ``radius >= sum over any set of (min(size, cap) - t)``; a few rounds of
+        this lower bound on t (Michelot 1986) drop most coordinates.
+        """
+        if size.shape[1] <= 128:
+            return size, caps
+        most, t = torch.minimum(size, caps), torch.zeros_like(radius)[:, None]
+        for _ in range(4):
+            on = (size > t).to(size.dtype)
+            n_on = on.sum(dim=1, keepdim=True).clamp(min=1)
+            t = torch.maximum(t, ((most * on).sum(dim=1, keepdim=True) - radius[:, None]) / n_on)
+        # a little fewer than t allows would be an error, a few more are none
+        n_kept = max(1, int((size >= t * (1 - 1e-3)).sum(dim=1).max()))
+        if 4 * n_kept > size.shape[1]:
+            return size, caps
+        kept, where = size.topk(n_kept, dim=1)
+        return kept, caps.gather(1, where)
 
     def _stretch(self, size: Tensor, caps: Tensor, radius: Tensor) -> Tensor:
         """Greedy: the steepest coordinate takes what it can, the next one what is left."""

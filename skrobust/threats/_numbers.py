@@ -12,7 +12,7 @@ import numpy as np
 
 from skrobust.exceptions import RobustnessWarning, invalid
 
-__all__ = ["Bounds", "Columns", "bounds_of", "directions_of", "frozen_of", "scale_of"]
+__all__ = ["Bounds", "Columns", "bounds_of", "directions_of", "frozen_of", "scale_of", "ways_of"]
 
 WORDS = ("std", "iqr", "range")
 
@@ -55,7 +55,7 @@ class Columns:
             found = list(X.columns)
             feature_names = found if all(isinstance(name, str) for name in found) else None
         try:
-            values = np.asarray(X.detach().cpu() if hasattr(X, "detach") else X, dtype=np.float64)
+            values = _floats(X)
         except (TypeError, ValueError) as error:
             raise invalid(
                 "X", type(X), "an array or data frame of numbers",
@@ -115,13 +115,25 @@ class Columns:
         return self.names.index(name)
 
 
+def _floats(X) -> np.ndarray:
+    if hasattr(X, "detach"):
+        X = X.detach().cpu()
+    if hasattr(X, "to_numpy") and hasattr(X, "iloc"):  # pandas: its own NA is no float
+        return X.to_numpy(dtype=np.float64, na_value=np.nan)
+    return np.asarray(X, dtype=np.float64)
+
+
 def frozen_of(frozen, columns: Columns) -> np.ndarray | None:
     """Mask of a row's shape: True where nothing may move."""
     if frozen is None:
         return None
     if isinstance(frozen, (str, numbers.Number)) or not np.iterable(frozen):
         raise invalid(
-            "frozen", frozen, "a list of columns or a mask", f"Write frozen=[{frozen!r}].", TypeError
+            "frozen",
+            frozen,
+            "a list of columns or a mask",
+            f"Write frozen=[{frozen!r}].",
+            TypeError,
         )
     given = np.asarray(list(frozen) if not isinstance(frozen, np.ndarray) else frozen)
     if given.dtype == bool and given.size:
@@ -141,13 +153,23 @@ def directions_of(direction, columns: Columns) -> dict[int, str] | None:
     if direction is None:
         return None
     if not isinstance(direction, Mapping):
-        raise invalid(
-            "direction", direction, 'a dict, column -> "up" or "down"', error=TypeError
-        )
+        raise invalid("direction", direction, 'a dict, column -> "up" or "down"', error=TypeError)
     for key, way in direction.items():
         if not (isinstance(way, str) and way in ("up", "down")):
             raise invalid(f"direction[{key!r}]", way, '"up" (may only grow) or "down"')
     return {columns.position(key, "direction"): way for key, way in direction.items()}
+
+
+def ways_of(frozen, direction, columns: Columns) -> tuple[np.ndarray, np.ndarray] | None:
+    """1 where an entry may fall (first array) or grow (second), 0 where not; None: anywhere."""
+    if frozen is None and not direction:
+        return None
+    down, up = np.ones(columns.shape), np.ones(columns.shape)
+    for position, way in (direction or {}).items():
+        (down if way == "up" else up)[position] = 0
+    if frozen is not None:
+        down[frozen] = up[frozen] = 0
+    return down, up
 
 
 def scale_of(scale, columns: Columns, frozen: np.ndarray | None):
@@ -190,6 +212,7 @@ def _named_scale(scale: Mapping, columns: Columns, frozen: np.ndarray | None) ->
 def _learned_scale(word: str, columns: Columns, frozen: np.ndarray | None):
     if word not in WORDS:
         raise invalid("scale", word, f"a number, an array, a dict or one of {WORDS}")
+    _need_rows("scale", word, columns)
     with warnings.catch_warnings():  # columns without a single number are dealt with below
         warnings.simplefilter("ignore", RuntimeWarning)
         spread = np.nanmax(columns.values, axis=0) - np.nanmin(columns.values, axis=0)
@@ -241,6 +264,7 @@ def bounds_of(bounds, columns: Columns) -> Bounds | None:
 
 
 def _learned_bounds(columns: Columns) -> Bounds:
+    _need_rows("bounds", "data", columns)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
         low, high = np.nanmin(columns.values, axis=0), np.nanmax(columns.values, axis=0)
@@ -263,6 +287,11 @@ def _pair(pair, option: str):
     if isinstance(pair, str) or not hasattr(pair, "__len__") or len(pair) != 2:
         raise invalid(option, pair, "a pair (low, high); None means no bound on that side")
     return pair
+
+
+def _need_rows(option: str, word: str, columns: Columns) -> None:
+    if not len(columns.values):
+        raise invalid(option, word, "bound to at least one row", "X has none.")
 
 
 def _affected(mask: np.ndarray) -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,49 +12,66 @@ from skrobust._torch import per_row
 from skrobust.threats._base import Region
 from skrobust.threats._geometry import Norm
 
-__all__ = ["BallRegion"]
+__all__ = ["BallRegion", "Room"]
+
+
+class Room(NamedTuple):
+    """What a threat allows each feature, the same for all rows.
+
+    Tensors that broadcast against the rows, in their dtype. ``low`` and ``high`` are bounds, in
+    the units of the rows; ``down`` and ``up`` are 1 where a feature may fall or grow and 0 where
+    it may not. None means no such limit.
+    """
+
+    scale: Tensor
+    low: Tensor | None = None
+    high: Tensor | None = None
+    down: Tensor | None = None
+    up: Tensor | None = None
 
 
 class BallRegion(Region):
-    """The places ``z = x + scale * u`` with ``norm(u) <= radius`` and ``z`` in its box.
+    """The places ``z = x + scale * u`` with ``norm(u) <= radius`` that leave each wall alone.
 
     Every point that a method returns is settled: it lies inside ball and box in the arithmetic
-    of ``x`` itself, not only in that of real numbers.
+    of ``x`` itself, not only in that of real numbers, and :meth:`settle` gives it back unchanged.
 
     Attributes
     ----------
     x : Tensor of shape (n, ...)
         The rows.
     radius : Tensor of shape (n,)
-        In steps of ``scale``.
+        In steps of the scale.
     scale : Tensor that broadcasts against ``x``
         Units of ``x`` in one step.
-    box : pair of Tensor
-        Lower and upper end of the box alone (bounds, frozen features, directions).
     low, high : Tensor of shape (n, ...)
-        The smallest box around the region: ``low <= z <= high`` for each of its points.
+        The smallest box around the region, in the units of ``x``: ``low <= z <= high`` for each
+        of its points, met with equality by some. Bounds by intervals start from it.
     """
 
-    def __init__(self, norm: Norm, x: Tensor, radius: Tensor, scale: Tensor, box, limits=None):
-        self.norm, self.x, self.radius, self.scale, self.box = norm, x, radius, scale, box
-        if limits is None:
-            limits = reachable(x, per_row(radius, x), scale, box)
-        self.low, self.high = limits
+    def __init__(self, norm: Norm, x: Tensor, radius: Tensor, room: Room, limits=None):
+        self.norm, self.x, self.radius, self.room = norm, x, radius, room
+        self.scale = room.scale
+        self.low, self.high = limits or _limits(x, radius, room)
 
     def project(self, z: Tensor) -> Tensor:
-        z = torch.where(z == z, z, self.x)  # NaN is not equal to itself
+        z = _without_nan(z, self.x)
         if self.norm.is_box:
             return torch.clamp(z, self.low, self.high)
         return self._place(self.norm.project(self._steps(z), *self._ball_and_box))
 
     def steepest(self, gradient: Tensor) -> Tensor:
+        if self.norm.is_box:
+            low = torch.where(gradient < 0, self.low, self.x)
+            return torch.where(gradient > 0, self.high, low)
         return self._place(self.norm.steepest(self._slope(gradient), *self._ball_and_box))
 
     def step(self, z: Tensor, gradient: Tensor, size: Tensor | float) -> Tensor:
         if isinstance(size, Tensor) and size.ndim:
             size = per_row(size, z)
-        if self.norm.is_box:
-            return self.project(z + size * self.scale * gradient.sign())
+        if self.norm.is_box:  # a missing value has limits NaN: clamp keeps it missing
+            way = torch.nan_to_num(gradient, nan=0.0).sign()
+            return torch.clamp(z + size * self.scale * way, self.low, self.high)
         blocked = ((gradient > 0) & (z >= self.high)) | ((gradient < 0) & (z <= self.low))
         slope = self._slope(gradient.masked_fill(blocked, 0.0))
         return self.project(z + size * self.scale * self.norm.direction(slope).view_as(z))
@@ -63,46 +81,43 @@ class BallRegion(Region):
             share = torch.rand(
                 self.x.shape, dtype=self.x.dtype, device=self.x.device, generator=generator
             )
-            return self.project(self.low + share * (self.high - self.low))
+            return torch.clamp(torch.lerp(self.low, self.high, share), self.low, self.high)
         return self._place(self.norm.sample(*self._ball_and_box, generator))
 
     def distance(self, z: Tensor) -> Tensor:
-        low, high = self.box
-        broken = torch.isnan(z) & ~torch.isnan(self.x)
-        if low is not None:
-            broken = broken | (z < low) | (z > high)
-        length = self._length(z)
-        return torch.where(broken.flatten(1).any(dim=1), torch.inf, length)
+        room, x = self.room, self.x
+        broken = torch.isnan(z) != torch.isnan(x)
+        if room.low is not None:
+            broken = broken | (z < torch.minimum(room.low, x)) | (z > torch.maximum(room.high, x))
+        if room.down is not None:
+            broken = broken | ((z < x) & (room.down == 0)) | ((z > x) & (room.up == 0))
+        return torch.where(broken.flatten(1).any(dim=1), torch.inf, self._length(z))
 
     def settle(self, z: Tensor) -> Tensor:
-        z = torch.clamp(torch.where(z == z, z, self.x), self.low, self.high)
+        z = torch.clamp(_without_nan(z, self.x), self.low, self.high)
         if self.norm.is_box:
             return z
         for _ in range(4):
-            length = self._length(z)
-            over = torch.nonzero(length > self._wide(self.radius)).flatten()
+            length, radius = self._length(z), _wide(self.radius)
+            over = torch.nonzero(length > radius).flatten()
             if len(over) == 0:
                 return z
-            share = self._wide(self.radius[over]) / length[over]
-            share = share * (1 - 4 * torch.finfo(z.dtype).eps)
+            share = radius[over] / length[over] * (1 - 4 * torch.finfo(z.dtype).eps)
             z = z.index_copy(0, over, _towards(self.x[over], z[over], share))
+        over = torch.nonzero(self._length(z) > _wide(self.radius)).flatten()
         return z.index_copy(0, over, self.x[over])
 
     def take(self, rows: Tensor) -> BallRegion:
-        box = tuple(None if side is None else side[rows] for side in self.box)
         limits = self.low[rows], self.high[rows]
-        return BallRegion(self.norm, self.x[rows], self.radius[rows], self.scale, box, limits)
-
-    def _wide(self, values: Tensor) -> Tensor:
-        """Lengths are measured in double precision where the device has it."""
-        return values if values.device.type == "mps" else values.double()
+        return BallRegion(self.norm, self.x[rows], self.radius[rows], self.room, limits)
 
     def _length(self, z: Tensor) -> Tensor:
-        u = (self._wide(z) - self._wide(self.x)) / self._wide(self.scale)
+        """How far each row moved, in steps, measured in double precision where there is one."""
+        u = (_wide(z) - _wide(self.x)) / _wide(self.scale)
         return self.norm.length(torch.nan_to_num(u, nan=0.0).flatten(1))
 
     def _steps(self, z: Tensor) -> Tensor:
-        """Displacement in steps, flat; entries that are missing have not moved."""
+        """Displacement in steps, flat; missing entries have not moved."""
         return torch.nan_to_num((z - self.x) / self.scale, nan=0.0).flatten(1)
 
     def _slope(self, gradient: Tensor) -> Tensor:
@@ -118,22 +133,43 @@ class BallRegion(Region):
         return radius, self._steps(self.low), self._steps(self.high)
 
 
-def reachable(x: Tensor, radius: Tensor, scale: Tensor, box) -> tuple[Tensor, Tensor]:
-    """The smallest box around ball ∩ box: no coordinate goes further than ``radius`` steps.
-
-    ``x + radius * scale`` is rounded, and half a unit in the last place of a large ``x`` may be
-    much in steps; ends that rounding pushed out go back by one unit.
-    """
-    reach = radius * scale
+def _limits(x: Tensor, radius: Tensor, room: Room) -> tuple[Tensor, Tensor]:
+    """The smallest box around ball ∩ box: no coordinate goes further than ``radius`` steps."""
+    if radius.stride(0) == 0:  # the same for all rows: let it broadcast
+        radius = radius[:1]
+    radius = per_row(radius, x)
+    reach = radius * room.scale
     if x.dtype != torch.float64:  # so that the budget holds when it is measured in float64 too
         reach = reach * (1 - torch.finfo(x.dtype).eps)
-    reach = torch.where(reach / scale > radius, torch.nextafter(reach, 0 * reach), reach)
-    low, high = x - reach, x + reach
-    low = torch.where(x - low > reach, torch.nextafter(low, x), low)
-    high = torch.where(high - x > reach, torch.nextafter(high, x), high)
-    if box[0] is not None:
-        low, high = torch.maximum(low, box[0]), torch.minimum(high, box[1])
+    reach = torch.where(reach / room.scale > radius, torch.nextafter(reach, 0 * reach), reach)
+    low = _end(x, reach if room.down is None else reach * room.down, -1)
+    high = _end(x, reach if room.up is None else reach * room.up, 1)
+    if room.low is not None:  # never past the row itself: bounds that were learned widen
+        low = torch.maximum(low, torch.minimum(room.low, x))
+        high = torch.minimum(high, torch.maximum(room.high, x))
     return low, high
+
+
+def _end(x: Tensor, reach: Tensor, way: int) -> Tensor:
+    """``x + way * reach``, moved back by one unit in the last place where rounding passed it.
+
+    Half a unit in the last place of a large ``x`` may be many percent of a small reach.
+    """
+    end = torch.add(x, reach, alpha=way)
+    past = (end - x) * way - reach
+    back = torch.nan_to_num(past.clamp(min=0)) * -way * 1e30  # any target beyond end will do
+    return torch.nextafter(end, end + back)
+
+
+def _without_nan(z: Tensor, x: Tensor) -> Tensor:
+    """``z`` with ``x`` in place of NaN. On a CPU a sum tells ten times faster whether any is."""
+    if z.device.type == "cpu" and not torch.isnan(z.sum()):
+        return z
+    return torch.where(torch.isnan(z), x, z)
+
+
+def _wide(values: Tensor) -> Tensor:
+    return values if values.device.type == "mps" else values.double()
 
 
 def _towards(x: Tensor, z: Tensor, share: Tensor) -> Tensor:
