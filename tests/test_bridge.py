@@ -16,14 +16,19 @@ import pandas as pd
 import pytest
 import torch
 from sklearn import (
+    calibration,
+    compose,
     cross_decomposition,
     datasets,
     decomposition,
     discriminant_analysis,
+    ensemble,
     feature_selection,
     impute,
     linear_model,
     model_selection,
+    multiclass,
+    multioutput,
     neighbors,
     neural_network,
     preprocessing,
@@ -248,6 +253,8 @@ rows(
 )
 rows([impute.SimpleImputer(missing_values=-1, add_indicator=True)], "marked", False, steps=True)
 
+MLP = neural_network.MLPClassifier(4, max_iter=30, random_state=0)
+HAS_TEMPERATURE = "temperature" in str(calibration.CalibratedClassifierCV._parameter_constraints)
 LOGISTIC = lm.LogisticRegression()
 rows(
     [
@@ -317,6 +324,91 @@ BY_NAME = [
 ]
 
 
+SVM, SGD = svm.LinearSVC(), lm.SGDClassifier(loss="log_loss", random_state=0)
+LDA = discriminant_analysis.LinearDiscriminantAnalysis()
+SEVERAL = [("a", LOGISTIC), ("b", make_pipeline(pre.StandardScaler(), SGD)), ("c", LDA)]
+rows(
+    [
+        ensemble.VotingClassifier(SEVERAL, voting="soft"),
+        ensemble.VotingClassifier([*SEVERAL, ("d", "drop")], voting="soft", weights=[1, 3, 2, 9]),
+        ensemble.BaggingClassifier(LOGISTIC, 4, random_state=0),
+        ensemble.BaggingClassifier(
+            LDA, 4, random_state=0, max_features=3, max_samples=0.6, bootstrap=False
+        ),
+    ],
+    "two three",
+    False,
+    decision=False,
+)
+rows(
+    [ensemble.StackingClassifier([*SEVERAL, ("s", SVM)], LOGISTIC, cv=2, passthrough=True)],
+    "two three",
+    False,
+)
+rows(
+    [ensemble.StackingClassifier([("s", SVM), ("r", lm.RidgeClassifier())], cv=2)],
+    "two three",
+    True,
+)
+rows([multiclass.OneVsRestClassifier(SVM)], "two three", True)
+rows([multiclass.OneVsRestClassifier(LOGISTIC)], "two", True)
+rows([multiclass.OneVsRestClassifier(LOGISTIC)], "three", True, proba=False)
+rows([multiclass.OneVsRestClassifier(MLP)], "three", False, proba=False)
+rows(
+    [
+        calibration.CalibratedClassifierCV(base, method=method, cv=2, ensemble=ensemble_)
+        for base, method, ensemble_ in [
+            (SVM, "sigmoid", True),
+            (MLP, "sigmoid", False),
+            (LOGISTIC, "temperature", True),
+            (MLP, "temperature", True),
+        ]
+        if method == "sigmoid" or HAS_TEMPERATURE
+    ],
+    "two three",
+    False,
+)
+rows(
+    [
+        model_selection.FixedThresholdClassifier(LOGISTIC, threshold=0.3),
+        model_selection.FixedThresholdClassifier(LOGISTIC, threshold=0.3, pos_label=-1),
+        model_selection.FixedThresholdClassifier(SVM, threshold=0.4),
+        model_selection.FixedThresholdClassifier(SVM, threshold=0.4, pos_label=-1),
+        model_selection.FixedThresholdClassifier(
+            LOGISTIC, threshold=0.4, response_method="decision_function"
+        ),
+        model_selection.TunedThresholdClassifierCV(LOGISTIC, cv=2),
+    ],
+    "two",
+    True,
+    proba=False,
+    decision=False,
+)
+rows([ensemble.VotingRegressor([("a", lm.Ridge()), ("b", lm.LinearRegression())])], "value", True)
+rows([ensemble.BaggingRegressor(lm.Ridge(), 3, max_features=2, random_state=0)], "value", True)
+rows([ensemble.StackingRegressor([("a", lm.Ridge()), ("b", svm.LinearSVR())], cv=2)], "value", True)
+rows([multioutput.MultiOutputRegressor(lm.HuberRegressor())], "values", True)
+rows(
+    [
+        compose.TransformedTargetRegressor(lm.Ridge(), transformer=scaler)
+        for scaler in (
+            pre.StandardScaler(),
+            pre.MinMaxScaler((1, 3)),
+            pre.MaxAbsScaler(),
+            pre.RobustScaler(),
+            None,
+        )
+    ],
+    "value values",
+    True,
+)
+rows(
+    [compose.TransformedTargetRegressor(lm.Ridge(), func=np.log, inverse_func=np.exp)],
+    "counts",
+    False,
+)
+
+
 def _name(row: Row) -> str:
     return f"{type(row.estimator).__name__}-{row.data}"
 
@@ -356,9 +448,8 @@ def assert_view(row: Row, estimator, X) -> torch.nn.Module:
     assert (estimator.classes_[given.argmax(axis=1)] == estimator.predict(X)).all()
     if row.decision and hasattr(estimator, "decision_function"):
         decision = estimator.decision_function(X)
-        if decision.ndim == 1:
-            decision = np.c_[0 * decision, decision]
-        np.testing.assert_allclose(given, decision, rtol=1e-10, atol=1e-10)
+        known = np.diff(given, axis=1)[:, 0] if decision.ndim == 1 else given
+        np.testing.assert_allclose(known, decision, rtol=1e-10, atol=1e-10)
     if row.proba and hasattr(estimator, "predict_proba"):
         proba = torch.tensor(given).softmax(dim=1).numpy()
         np.testing.assert_allclose(proba, estimator.predict_proba(X), rtol=1e-10, atol=1e-10)

@@ -7,8 +7,10 @@ one, write the file, add its name, and a row to the table of ``tests/test_bridge
 
 from skrobust.bridge import (  # noqa: F401
     _compose,
+    _ensemble,
     _impute,
     _linear,
+    _meta,
     _neural,
     _project,
     _scalers,

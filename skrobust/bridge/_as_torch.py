@@ -1,8 +1,14 @@
 """From a fitted estimator to a torch module: who answers, and what happens if nobody does.
 
-Two tables, one per role, map classes to functions ``fn(estimator) -> nn.Module``. The role tells
-an object's two faces apart: ``LinearDiscriminantAnalysis`` predicts at the end of a Pipeline and
-transforms in the middle of it.
+One table per role maps classes to functions ``fn(estimator) -> nn.Module``. Roles tell the faces of
+an object apart, and are named by the method that shows the face:
+
+- ``"predict"``: logits whose argmax is the prediction, or values; what ``as_torch`` gives;
+- ``"transform"``: columns, for what stands before the end of a Pipeline
+  (``LinearDiscriminantAnalysis`` predicts at the end of one and transforms in the middle);
+- ``"predict_proba"``: logits whose softmax is ``predict_proba``, for averages of probabilities;
+- ``"decision_function"``: its columns, (0, d) for two classes;
+- ``"inverse_transform"``: for transformed targets.
 """
 
 from __future__ import annotations
@@ -35,6 +41,13 @@ __all__ = [
 ]
 
 PREDICT, TRANSFORM = "predict", "transform"
+PROBA, DECISION, INVERSE = "predict_proba", "decision_function", "inverse_transform"
+_FACES = {
+    TRANSFORM: " as a transformer",
+    PROBA: " of its probabilities",
+    DECISION: " of its decision function",
+    INVERSE: " of its inverse",
+}
 
 
 def _words(text: str) -> frozenset[str]:
@@ -56,7 +69,7 @@ def _nobody(estimator: Any) -> nn.Module:
     raise unsupported(estimator, "has no torch view")
 
 
-_views = {role: singledispatch(_nobody) for role in (PREDICT, TRANSFORM)}
+_views = {role: singledispatch(_nobody) for role in (PREDICT, *_FACES)}
 
 
 def as_torch(estimator: Any) -> nn.Module:
@@ -128,8 +141,10 @@ def register_torch_view(
     fn : callable
         ``fn(fitted estimator) -> nn.Module`` from rows to logits, values or columns, in the
         conventions of :func:`as_torch`.
-    method : {"predict", "transform"}, optional
-        Which face of the class the view shows. By default ``"predict"`` if it has that method.
+    method : str, optional
+        Which face of the class the view shows: ``"predict"`` (the default, if it has that method),
+        ``"transform"``, or what ensembles ask of their members, ``"predict_proba"`` (logits whose
+        softmax it is) and ``"decision_function"``.
 
     Examples
     --------
@@ -150,8 +165,8 @@ def register_torch_view(
         raise invalid("cls", cls, "a class", "Pass type(estimator).", TypeError)
     if not callable(fn):
         raise invalid("fn", fn, "a function from an estimator to an nn.Module", error=TypeError)
-    if method not in (None, PREDICT, TRANSFORM):
-        raise invalid("method", method, "'predict', 'transform' or None")
+    if method is not None and method not in _views:
+        raise invalid("method", method, f"None or one of {list(_views)}")
     role = method or (PREDICT if hasattr(cls, "predict") else TRANSFORM)
     # The module may be alive elsewhere: the view is a copy, to be frozen and moved at will.
     _views[role].register(cls, lambda estimator: copy.deepcopy(_checked(fn(estimator), estimator)))
@@ -164,20 +179,29 @@ def supported_estimators() -> dict[str, list[str]]:
     True
     """
     return {
-        role: sorted(cls.__name__ for cls in table.registry if cls is not object)
-        for role, table in _views.items()
+        role: sorted(cls.__name__ for cls in _views[role].registry if cls is not object)
+        for role in (PREDICT, TRANSFORM)
     }
 
 
-def register(*classes: type, role: str) -> Callable:
-    """Decorator of the family files: the function gives the views of these classes."""
+def register(*classes: type, role: str | tuple[str, ...]) -> Callable:
+    """Decorator of the family files: ``fn(estimator)`` gives the views of these classes.
 
-    def add(fn: Callable[[Any], nn.Module]) -> Callable[[Any], nn.Module]:
+    With several roles, it is asked as ``fn(estimator, role)``.
+    """
+
+    def add(fn: Callable) -> Callable:
         for cls in classes:
-            _views[role].register(cls, fn)
+            for one in (role,) if isinstance(role, str) else role:
+                asked = fn if isinstance(role, str) else partial(_in_role, fn, one)
+                _views[one].register(cls, asked)
         return fn
 
     return add
+
+
+def _in_role(fn: Callable, role: str, estimator: Any) -> nn.Module:
+    return fn(estimator, role)
 
 
 def named(module: Any, names: str) -> Iterable[type]:
@@ -194,15 +218,18 @@ def view(estimator: Any, role: str) -> nn.Module:
     """The torch view of a fitted estimator in a role."""
     if isinstance(estimator, type):
         raise unsupported(estimator, "is a class, not a fitted instance of it,")
-    if _speaks_torch(estimator) and (role == PREDICT or not hasattr(estimator, "predict")):
+    predicts = hasattr(estimator, "predict")
+    if _speaks_torch(estimator) and (role in (PREDICT, PROBA) or not predicts):
         return _from_torch(estimator)
     table = _views[role]
-    _refuse_other_answers(estimator, table.registry)
+    _refuse_other_answers(estimator, table.registry, role)
     if table.dispatch(type(estimator)) is _nobody:
+        if _views[PREDICT].dispatch(type(estimator)) is not _nobody:
+            check_is_fitted(estimator)  # some have no ``predict`` before they are
         raise unsupported(estimator, "has no torch view", role)
     if isinstance(estimator, BaseEstimator):
         check_is_fitted(estimator)
-    if role == PREDICT:
+    if role in (PREDICT, PROBA, DECISION):
         _check_classes(estimator)
     return _checked(table(estimator), estimator)
 
@@ -218,7 +245,7 @@ def part_view(estimator: Any, role: str, where: str) -> nn.Module:
 def unsupported(estimator: Any, reason: str, role: str | None = None) -> UnsupportedEstimatorError:
     """Build (not raise) the error for an estimator without a view."""
     name = estimator.__name__ if isinstance(estimator, type) else type(estimator).__name__
-    face = " as a transformer" if role == TRANSFORM and hasattr(estimator, "predict") else ""
+    face = _FACES.get(role, "") if hasattr(estimator, "predict") or role == INVERSE else ""
     return UnsupportedEstimatorError(
         f"{name} {reason}{face}. Supported: the estimators and transformers named by "
         "skrobust.bridge.supported_estimators(), Pipelines and searches of them, skrobust's own, "
@@ -270,14 +297,14 @@ def _skorch_module(net: Any) -> nn.Module:
     return skorch_view(net)
 
 
-def _refuse_other_answers(estimator: Any, registry) -> None:
+def _refuse_other_answers(estimator: Any, registry, role: str) -> None:
     """Raise if a subclass of a class with a view may answer otherwise than its parent."""
     owner = _first(type(estimator), lambda cls: cls is not object and cls in registry)
     for cls in _younger(estimator, owner):
         # scikit-learn's own private helpers below a registered base belong to that family.
         family = cls.__module__.startswith("sklearn.")
         for name in vars(cls):
-            if _matters(name, owner) and not (family and name.startswith("_")):
+            if _matters(name, owner, role) and not (family and name.startswith("_")):
                 raise _overrides(estimator, name, owner)
     if owner is not None:
         for name in _ANSWERS & vars(estimator).keys():
@@ -285,8 +312,10 @@ def _refuse_other_answers(estimator: Any, registry) -> None:
                 raise unsupported(estimator, f"has a {name}() of its own on the instance and")
 
 
-def _matters(name: str, owner: type) -> bool:
-    """Whether a subclass that redefines ``name`` may predict something else than ``owner``."""
+def _matters(name: str, owner: type, role: str) -> bool:
+    """Whether a subclass that redefines ``name`` may answer something else than ``owner``."""
+    if name == role:
+        return True
     if name.startswith("__") or name in _HARMLESS or hasattr(BaseEstimator, name):
         return False
     if name.startswith("set_") and name.endswith("_request"):

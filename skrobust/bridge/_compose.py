@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from numbers import Integral
 
 import numpy as np
@@ -10,10 +9,19 @@ from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import FeatureUnion, Pipeline
 from torch import nn
 
-from skrobust.bridge._as_torch import PREDICT, TRANSFORM, part_view, register, unsupported
+from skrobust.bridge._as_torch import (
+    DECISION,
+    PREDICT,
+    PROBA,
+    TRANSFORM,
+    part_view,
+    register,
+    unsupported,
+)
 from skrobust.bridge._views import Beside, Chain, Stretch, Take
 
 
+@register(Pipeline, role=(PREDICT, TRANSFORM, PROBA, DECISION))
 def pipeline(estimator, role: str) -> nn.Module:
     """Every step transforms but the last, which plays the role of the whole."""
     last = len(estimator.steps) - 1
@@ -23,10 +31,6 @@ def pipeline(estimator, role: str) -> nn.Module:
         if not _is_identity(step)
     ]
     return Chain(*parts)
-
-
-for _role in (PREDICT, TRANSFORM):
-    register(Pipeline, role=_role)(partial(pipeline, role=_role))
 
 
 @register(FeatureUnion, role=TRANSFORM)

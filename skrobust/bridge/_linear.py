@@ -7,7 +7,16 @@ from scipy import sparse
 from sklearn import cross_decomposition, discriminant_analysis, linear_model, svm
 from torch import nn
 
-from skrobust.bridge._as_torch import PREDICT, TRANSFORM, named, part_view, register, unsupported
+from skrobust.bridge._as_torch import (
+    DECISION,
+    PREDICT,
+    PROBA,
+    TRANSFORM,
+    named,
+    part_view,
+    register,
+    unsupported,
+)
 from skrobust.bridge._views import Affine, Chain, Exp, Shift, Take
 
 CLASSIFIERS = [
@@ -48,6 +57,16 @@ def two_columns(weight: np.ndarray, bias: np.ndarray) -> Affine:
     return Affine(weight, bias)
 
 
+SOFTMAX = named(linear_model, "LogisticRegression LogisticRegressionCV") + [
+    discriminant_analysis.LinearDiscriminantAnalysis
+]
+
+
+@register(*CLASSIFIERS, role=DECISION)
+def decision(estimator) -> nn.Module:
+    return two_columns(*plane(estimator))
+
+
 @register(*CLASSIFIERS, role=PREDICT)
 def classifier(estimator) -> nn.Module:
     weight, bias = plane(estimator)
@@ -57,8 +76,27 @@ def classifier(estimator) -> nn.Module:
     return two_columns(weight, bias)
 
 
-@register(linear_model.RidgeClassifier, linear_model.RidgeClassifierCV, role=PREDICT)
-def ridge_classifier(estimator) -> nn.Module:
+@register(*SOFTMAX, role=PROBA)
+def probabilities(estimator) -> nn.Module:
+    several = len(estimator.classes_) > 2
+    one_vs_rest = getattr(estimator, "multi_class", None) == "ovr" or (
+        getattr(estimator, "solver", None) == "liblinear"
+    )
+    # scikit-learn < 1.8 fits several classes that way: sigmoids, divided by their sum.
+    sigmoids = [nn.LogSigmoid()] if several and one_vs_rest else []
+    return Chain(classifier(estimator), *sigmoids)
+
+
+@register(linear_model.SGDClassifier, role=PROBA)
+def sgd_probabilities(estimator) -> nn.Module:
+    if estimator.loss != "log_loss":
+        raise unsupported(estimator, f"with loss={estimator.loss!r} has no torch view", PROBA)
+    sigmoids = [nn.LogSigmoid()] if len(estimator.classes_) > 2 else []
+    return Chain(classifier(estimator), *sigmoids)
+
+
+@register(linear_model.RidgeClassifier, linear_model.RidgeClassifierCV, role=(PREDICT, DECISION))
+def ridge_classifier(estimator, role: str) -> nn.Module:
     weight, bias = plane(estimator)
     if estimator._label_binarizer.y_type_.startswith("multilabel"):
         raise unsupported(estimator, "predicts several labels per row, which has no torch view,")

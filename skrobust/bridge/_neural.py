@@ -5,7 +5,7 @@ from __future__ import annotations
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from torch import nn
 
-from skrobust.bridge._as_torch import PREDICT, register, unsupported
+from skrobust.bridge._as_torch import PREDICT, PROBA, register, unsupported
 from skrobust.bridge._linear import two_columns
 from skrobust.bridge._views import Affine, Chain, Exp
 
@@ -20,8 +20,8 @@ def hidden(estimator) -> list[nn.Module]:
     return parts
 
 
-@register(MLPClassifier, role=PREDICT)
-def classifier(estimator) -> nn.Module:
+@register(MLPClassifier, role=(PREDICT, PROBA))
+def classifier(estimator, role: str) -> nn.Module:
     weight, bias = estimator.coefs_[-1].T, estimator.intercepts_[-1]
     if estimator.out_activation_ == "logistic" and len(weight) > 1:
         raise unsupported(estimator, "predicts several labels per row, which has no torch view,")

@@ -7,7 +7,7 @@ import torch
 from sklearn import preprocessing
 from torch import Tensor, nn
 
-from skrobust.bridge._as_torch import TRANSFORM, register, unsupported
+from skrobust.bridge._as_torch import INVERSE, TRANSFORM, register, unsupported
 from skrobust.bridge._views import Chain, Clip, Shift, Stretch, View
 
 # Functions with the same meaning, and the same values to rounding, in both libraries.
@@ -78,6 +78,12 @@ def standard(estimator) -> nn.Module:
     )
 
 
+@register(preprocessing.StandardScaler, role=INVERSE)
+def inverse_standard(estimator) -> nn.Module:
+    factor = estimator.scale_ if estimator.with_std else 1.0
+    return Stretch(factor, estimator.mean_ if estimator.with_mean else 0.0)
+
+
 @register(preprocessing.RobustScaler, role=TRANSFORM)
 def robust(estimator) -> nn.Module:
     return Shift(
@@ -86,10 +92,26 @@ def robust(estimator) -> nn.Module:
     )
 
 
+@register(preprocessing.RobustScaler, role=INVERSE)
+def inverse_robust(estimator) -> nn.Module:
+    factor = estimator.scale_ if estimator.with_scaling else 1.0
+    return Stretch(factor, estimator.center_ if estimator.with_centering else 0.0)
+
+
 @register(preprocessing.MinMaxScaler, role=TRANSFORM)
 def min_max(estimator) -> nn.Module:
     stretch = Stretch(estimator.scale_, estimator.min_)
     return Chain(stretch, Clip(*estimator.feature_range)) if estimator.clip else stretch
+
+
+@register(preprocessing.MinMaxScaler, role=INVERSE)
+def inverse_min_max(estimator) -> nn.Module:
+    return Shift(estimator.min_, estimator.scale_)
+
+
+@register(preprocessing.MaxAbsScaler, role=INVERSE)
+def inverse_max_abs(estimator) -> nn.Module:
+    return Stretch(estimator.scale_)
 
 
 @register(preprocessing.MaxAbsScaler, role=TRANSFORM)
@@ -112,6 +134,11 @@ def binarizer(estimator) -> nn.Module:
 @register(preprocessing.FunctionTransformer, role=TRANSFORM)
 def function(estimator) -> nn.Module:
     return named_function(estimator, estimator.func, estimator.kw_args)
+
+
+@register(preprocessing.FunctionTransformer, role=INVERSE)
+def inverse_function(estimator) -> nn.Module:
+    return named_function(estimator, estimator.inverse_func, estimator.inv_kw_args)
 
 
 def named_function(estimator, func, kw_args) -> nn.Module:

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GridSearchCV
 from torch import nn
 
-from skrobust.bridge._as_torch import PREDICT, TRANSFORM, part_view, register, unsupported
+from skrobust.bridge._as_torch import (
+    DECISION,
+    INVERSE,
+    PREDICT,
+    PROBA,
+    TRANSFORM,
+    part_view,
+    register,
+    unsupported,
+)
 
 SEARCH = GridSearchCV.__base__  # what all searches share, halving ones included
 
 
+FACES = (PREDICT, TRANSFORM, PROBA, DECISION, INVERSE)
+
+
+@register(SEARCH, role=FACES)
 def best_found(estimator, role: str) -> nn.Module:
     if not hasattr(estimator, "best_estimator_"):
         raise unsupported(estimator, "has no best_estimator_ (refit=False); without it, it")
@@ -20,10 +31,6 @@ def best_found(estimator, role: str) -> nn.Module:
     return part_view(estimator.best_estimator_, role, where)
 
 
+@register(FrozenEstimator, role=FACES)
 def frozen(estimator, role: str) -> nn.Module:
     return part_view(estimator.estimator, role, "estimator of FrozenEstimator")
-
-
-for _role in (PREDICT, TRANSFORM):
-    register(SEARCH, role=_role)(partial(best_found, role=_role))
-    register(FrozenEstimator, role=_role)(partial(frozen, role=_role))
