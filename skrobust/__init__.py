@@ -1,1 +1,28 @@
+"""Robust learning for scikit-learn: models whose output stays put when the input moves a little."""
 
+from skrobust.bridge import as_torch
+from skrobust.estimators import RobustClassifier, RobustRegressor
+from skrobust.metrics import (
+    RobustScorer,
+    get_robust_scorer,
+    robust_accuracy_score,
+    robust_loss,
+    robustness_curve,
+    worst_case,
+)
+from skrobust.threats import LpBall
+
+__version__ = "0.1.0.dev0"
+
+__all__ = [
+    "LpBall",
+    "RobustClassifier",
+    "RobustRegressor",
+    "RobustScorer",
+    "as_torch",
+    "get_robust_scorer",
+    "robust_accuracy_score",
+    "robust_loss",
+    "robustness_curve",
+    "worst_case",
+]

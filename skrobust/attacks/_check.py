@@ -36,6 +36,7 @@ ATTACKS: dict[str, dict[str, Callable[[], Attack]]] = {
     "train": {
         **_COMMON,
         "noise": Noise,
+        "exact": lambda: Exact(verify=False),  # the estimator knows whether its network is affine
         "auto": lambda: PGD(n_steps=5),
     },
 }

@@ -14,8 +14,8 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skrobust._compat import CallbackSupportMixin, check_sample_weight, with_callbacks
 from skrobust._params import check_number
-from skrobust._torch import evaluating, to_numpy, to_tensor
-from skrobust.attacks import check_attack
+from skrobust._torch import to_numpy, to_tensor
+from skrobust.attacks import Exact, check_attack
 from skrobust.bridge import as_torch
 from skrobust.estimators._options import Options, check_device, check_options, constant_columns
 from skrobust.exceptions import RobustnessWarning, invalid
@@ -117,6 +117,13 @@ length), or (n_samples, n_channels, height, width)
         divergence = check_divergence(self.divergence)
         device = check_device(self.device)
         network = self._network(X, n_outputs, rng)
+        if isinstance(attack, Exact) and not network.is_affine:
+            raise invalid(
+                "attack",
+                self.attack,
+                "an attack that suits the network: the exact worst case is known for affine ones",
+                "Use module='linear', or attack='pgd'.",
+            )
         first = to_tensor(X, device="cpu")
         threat.region(first, options.radius)  # rows outside the bounds are an error now, not later
         return Recipe(
@@ -201,7 +208,8 @@ length), or (n_samples, n_channels, height, width)
             )
         device = next(network.parameters()).device
         size = max(1, 4_000_000 // max(1, X[0].size))
-        with evaluating(network), torch.no_grad():
+        network = network.settled()
+        with torch.no_grad():
             found = [
                 to_numpy(network(to_tensor(X[low : low + size], device=device)))
                 for low in range(0, len(X), size)

@@ -186,7 +186,8 @@ class RobustClassifier(ClassifierMixin, BaseRobust):
         ndarray of shape (n,)
             Labels.
         """
-        return self.classes_[self._outputs(X).argmax(axis=1)]
+        best = self._outputs(X).argmax(axis=1)
+        return self.classes_[best]
 
     def __skrobust_torch__(self):
         """Module from rows, in the units of X, to logits (n, n_classes)."""

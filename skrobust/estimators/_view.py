@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import copy
-
 import torch
 from torch import Tensor, nn
+
+from skrobust.nets import Network
 
 __all__ = ["NetView"]
 
@@ -13,9 +13,9 @@ __all__ = ["NetView"]
 class NetView(nn.Module):
     """Rows to ``network(rows) * spread + mean`` in the width of the rows; a frozen copy."""
 
-    def __init__(self, network: nn.Module, mean=0.0, spread=1.0):
+    def __init__(self, network: Network, mean=0.0, spread=1.0):
         super().__init__()
-        self.network = copy.deepcopy(network).requires_grad_(False)
+        self.network = network.settled()
         device = next(network.parameters()).device
         self.register_buffer("mean", torch.as_tensor(mean, dtype=torch.float64, device=device))
         self.register_buffer("spread", torch.as_tensor(spread, dtype=torch.float64, device=device))

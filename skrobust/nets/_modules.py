@@ -7,6 +7,7 @@ logits. An instance would keep its weights through ``clone`` and leak them into 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from math import prod
 
@@ -14,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from skrobust._torch import evaluating, seeded
+from skrobust._torch import evaluating, seeded, to_tensor
 from skrobust.exceptions import invalid
 
 __all__ = ["MODULES", "Network", "build_network", "check_module", "cnn", "conv1d", "linear", "mlp"]
@@ -162,7 +163,29 @@ class Network(nn.Module):
         if self.front is not None:
             x = self.front(x)
         x = (x - self.mean.to(x.dtype)) / self.spread.to(x.dtype)
-        return self.body(x.float())
+        return self.body(x.to(self.width))
+
+    @property
+    def is_affine(self) -> bool:
+        """Whether the body is made of affine layers alone (False when in doubt)."""
+        leaves = [part for part in self.body.modules() if not list(part.children())]
+        return all(type(part) in (nn.Linear, nn.Flatten, nn.Identity) for part in leaves)
+
+    @property
+    def width(self) -> torch.dtype:
+        """Floating-point type that the body computes in."""
+        return next((p.dtype for p in self.body.parameters()), torch.float32)
+
+    def settled(self) -> Network:
+        """A frozen copy for prediction and evaluation; named networks of tables in float64.
+
+        There float32 would let a row's output depend, in the last digits, on how many rows are
+        predicted with it. Images and series stay in float32, where speed counts.
+        """
+        network = copy.deepcopy(self).requires_grad_(False).eval()
+        if self.conditioned and len(self.row_shape) == 1:
+            network.double()
+        return network
 
     def condition(self, rows: np.ndarray) -> None:
         """Learn mean and standard deviation per column (tables) or channel (series, images)."""
@@ -202,7 +225,7 @@ def build_network(
 
 def _check_outputs(network: Network, rows: np.ndarray) -> None:
     with evaluating(network.body) as body, torch.no_grad():
-        found = body(torch.as_tensor(rows).float())
+        found = body(to_tensor(rows).float())
     if found.shape != (len(rows), network.n_outputs):
         module = network.plan["module"]
         raise invalid(

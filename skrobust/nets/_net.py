@@ -91,6 +91,7 @@ class RobustNet(NeuralNet):
                     reference,
                     y,
                     pieces=lambda z, *_: self.criterion_.directions(module(z)),
+                    at_x=climb(reference, reference, y),
                 )
                 found = self.attack.maximize(
                     objective, x, self.threat, self.radius_now_, generator=self.generator_

@@ -1,0 +1,99 @@
+"""Divergences against their formulas, and the training loss against one written by hand."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import log_softmax, softmax
+
+from skrobust._torch import evaluating
+from skrobust.smoothing import DIVERGENCES, KL, Gradient, LossGap, Squared, check_divergence
+from skrobust.smoothing import Setting
+from skrobust.threats import LpBall
+
+RNG = np.random.default_rng(0)
+MOVED, OUTPUT = RNG.normal(size=(2, 7, 3))
+Y = RNG.integers(3, size=7)
+
+
+def cross_entropy(output, y):
+    return torch.nn.functional.cross_entropy(output, y, reduction="none")
+
+
+def compare(divergence, moved=MOVED, output=OUTPUT, y=Y):
+    moved, output, y = map(torch.as_tensor, (moved, output, y))
+    return divergence.compare(moved, output, y, cross_entropy).numpy()
+
+
+def test_kl_is_the_formula():
+    p = softmax(OUTPUT, axis=1)
+    expected = (p * (log_softmax(OUTPUT, axis=1) - log_softmax(MOVED, axis=1))).sum(axis=1)
+    np.testing.assert_allclose(compare(KL()), expected, rtol=1e-12)
+    assert (compare(KL()) > 0).all()
+    np.testing.assert_allclose(compare(KL(), OUTPUT), 0, atol=1e-15)
+
+
+def test_kl_has_finite_gradients_when_softmax_saturates():
+    moved = torch.tensor([[500.0, -500.0]], requires_grad=True)
+    output = torch.tensor([[-500.0, 500.0]], requires_grad=True)
+    KL().compare(moved, output, None, None).sum().backward()
+    assert torch.isfinite(moved.grad).all() and torch.isfinite(output.grad).all()
+
+
+def test_squared_and_loss_gap_are_the_formulas():
+    np.testing.assert_allclose(compare(Squared()), ((MOVED - OUTPUT) ** 2).sum(axis=1))
+    nll = [-log_softmax(f, axis=1)[np.arange(7), Y] for f in (MOVED, OUTPUT)]
+    np.testing.assert_allclose(compare(LossGap()), nll[0] - nll[1])
+
+
+@pytest.mark.parametrize(("norm", "dual"), [("linf", 1), ("l2", 2), ("l1", np.inf)])
+def test_gradient_is_radius_times_dual_norm(norm, dual):
+    x = torch.as_tensor(RNG.normal(size=(7, 4)))
+    weight = torch.as_tensor(RNG.normal(size=(4, 3)))
+    threat = LpBall(norm, scale=[1.0, 2.0, 0.5, 3.0])
+    setting = Setting(lambda rows: rows @ weight, cross_entropy, lambda: threat.region(x, 0.3), None)
+    y = torch.as_tensor(Y)
+    found = Gradient().penalty(x, x @ weight, y, setting)
+    rows = x.clone().requires_grad_(True)
+    (gradient,) = torch.autograd.grad(cross_entropy(rows @ weight, y).sum(), rows)
+    scaled = gradient.numpy() * np.array([1.0, 2.0, 0.5, 3.0])
+    expected = 0.3 * np.linalg.norm(scaled, ord=dual, axis=1)
+    np.testing.assert_allclose(found.detach().numpy(), expected, rtol=1e-9)
+
+
+def test_gradient_can_be_differentiated_again():
+    net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Tanh(), torch.nn.Linear(8, 3)).double()
+    x, y = torch.as_tensor(RNG.normal(size=(7, 4))), torch.as_tensor(Y)
+    setting = Setting(net, cross_entropy, lambda: LpBall().region(x, 0.1), None)
+    Gradient().penalty(x, net(x), y, setting).sum().backward()
+    assert all(p.grad is None or torch.isfinite(p.grad).all() for p in net.parameters())
+    assert net[0].weight.grad.abs().sum() > 0
+
+
+def test_names_objects_and_functions_are_coerced():
+    for name, cls in DIVERGENCES.items():
+        assert isinstance(check_divergence(name), cls)
+    assert check_divergence(squared := Squared()) is squared
+    largest = check_divergence(lambda moved, output, y: (moved - output).abs().amax(1))
+    np.testing.assert_allclose(compare(largest), np.abs(MOVED - OUTPUT).max(axis=1))
+
+
+@pytest.mark.parametrize("bad", ["KL", "hinge", 3, None, KL])
+def test_bad_divergences_are_named(bad):
+    with pytest.raises(ValueError, match=r"divergence=.*'gradient', 'kl', 'loss', 'squared'"):
+        check_divergence(bad)
+
+
+def test_a_function_that_returns_a_mean_is_an_error():
+    with pytest.raises(ValueError, match="one value per row"):
+        compare(check_divergence(lambda moved, output, y: (moved - output).mean()))
+
+
+def test_evaluating_restores_every_mode_and_flag():
+    net = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.BatchNorm1d(2), torch.nn.Dropout())
+    net[1].eval()
+    net[0].bias.requires_grad_(False)
+    with evaluating(net):
+        assert not any(part.training for part in net.modules())
+        assert not any(p.requires_grad for p in net.parameters())
+    assert [part.training for part in net.modules()] == [True, True, False, True]
+    assert [p.requires_grad for p in net.parameters()] == [True, False, True, True]
