@@ -66,16 +66,32 @@ class Search(Attack):
             return
         live = Survivors(fn, region, best)
         spread = _spread(region, generator)
-        at = _Place(best.z.clone(), best.value, torch.zeros_like(best.z))
-        n_left = self.n_queries
+        at = _Place(best.z, best.value, torch.zeros_like(best.z))
+        n_left, scan = self.n_queries, self._scan(spread, generator)
         while n_left > 0 and len(live):
             n_candidates = min(n_left, self._n_candidates(live))
             n_left -= n_candidates
-            share = n_left / self.n_queries
-            moves = Moves(live.region, at, spread, share, generator)
-            at = self._round(live, at, moves.propose(n_candidates), spread, generator)
+            if len(scan):
+                proposals = _corners(live.region, scan[:n_candidates])
+                scan = scan[n_candidates:]
+            else:
+                share = n_left / self.n_queries
+                proposals = _propose(live.region, at, spread, n_candidates, share, generator)
+            at = self._round(live, at, proposals, spread, generator)
             at = _Place(*live.prune(*at))
         live.close()
+
+    def _scan(self, spread: Tensor, generator: torch.Generator) -> Tensor:
+        """Features to move alone, numbered 1, ..., d with the sign of the move, in random order.
+
+        Rows of tables begin with them, for at most half of the queries.
+        """
+        if spread.ndim != 2:
+            return torch.empty(0, dtype=torch.long)
+        free = torch.nonzero(spread[0] > 0).flatten() + 1
+        ways = torch.cat([free, -free])
+        order = torch.randperm(len(ways), generator=generator, device=ways.device)
+        return ways[order][: self.n_queries // 2]
 
     def _n_candidates(self, live: Survivors) -> int:
         if not live.fn.divisible:
@@ -99,9 +115,8 @@ class Search(Attack):
         live.best.update(z, value)
         slope = _learn(at, proposals, values, spread)
         accept = value >= at.value
-        return _Place(
-            torch.where(per_row(accept, z), z, at.z), torch.where(accept, value, at.value), slope
-        )
+        z = torch.where(per_row(accept, z), z, at.z)
+        return _Place(z, torch.where(accept, value, at.value), slope)
 
 
 class _Place(NamedTuple):
@@ -112,69 +127,81 @@ class _Place(NamedTuple):
     slope: Tensor
 
 
-class Moves:
-    """Proposals of one round around where the rows stand.
+def _corners(region: Region, ways: Tensor) -> Tensor:
+    """Each row as far as it can go along one feature, (len(ways), n, d)."""
+    n_rows, n_features = region.x.shape
+    one = torch.nn.functional.one_hot(ways.abs() - 1, n_features) * ways.sign()[:, None]
+    rows = torch.arange(n_rows, device=ways.device).repeat(len(ways))
+    gradient = one.to(region.x.dtype).repeat_interleave(n_rows, dim=0)
+    return region.take(rows).steepest(gradient).view(len(ways), n_rows, n_features)
 
-    ``share`` of the budget that is left: flips take in many features at first, few at the end.
-    """
 
-    def __init__(self, region: Region, at: _Place, spread: Tensor, share: float, generator):
-        self.region, self.at, self.spread, self.share = region, at, spread, share
-        self.generator = generator
-        self.knows = bool((at.slope != 0).any())
+def _propose(
+    region: Region, at: _Place, spread: Tensor, n_candidates: int, share: float, generator
+) -> Tensor:
+    """Proposals (n_candidates, n, ...) of one round; ``share`` of the budget is left."""
+    kinds = ["flip", "draw", "flip", "learned" if (at.slope != 0).any() else "flip"]
+    first = int(torch.randint(4, (1,), generator=generator, device=spread.device))
+    drawn = [kinds[(first + k) % 4] for k in range(n_candidates)]
+    found = []
+    for kind in sorted(set(drawn)):
+        n_moves = drawn.count(kind)
+        rows = torch.arange(len(at.z), device=at.z.device).repeat(n_moves)
+        moves = _Moves(region.take(rows), at.z[rows], spread, share, generator)
+        z = moves.learned(at.slope[rows]) if kind == "learned" else getattr(moves, kind)()
+        found.append(z.view(n_moves, *at.z.shape))
+    return torch.cat(found)
 
-    def propose(self, n_candidates: int) -> Tensor:
-        """Points (n_candidates, n, ...) of the region."""
-        kinds = [self.flip, self.draw, self.flip, self.learned_step]
-        first = int(self._random(1).item() * len(kinds))
-        found = []
-        for k in range(n_candidates):
-            kind = kinds[(first + k) % len(kinds)]
-            found.append(kind())
-        return torch.stack(found)
+
+class _Moves:
+    """One proposal for each row of ``z``; rows are repeated where several are wanted."""
+
+    def __init__(self, region: Region, z: Tensor, spread: Tensor, share: float, generator):
+        self.region, self.x, self.z = region, region.x, z
+        self.spread, self.share, self.generator = spread, share, generator
 
     def flip(self) -> Tensor:
         """Some features go to a random extreme of the region, or part of the way."""
-        z, x = self.at.z, self.region.x
+        x = self.x
         chosen = self._some_features()
-        weight = self._random(*x.shape) * chosen
         signs = torch.where(self._random(*self._sign_shape()) < 0.5, -1.0, 1.0).to(x.dtype)
-        extreme = self.region.steepest(weight * signs)
-        way = per_row(self._random(len(x)), x).mul(2).clamp(max=1)  # half of them all the way
-        return self.region.project(torch.where(chosen, x + way * (extreme - x), z))
+        extreme = self.region.steepest(self._random(*x.shape) * chosen * signs)
+        afresh = per_row(self._random(len(x)) < 0.25, x)  # a flip of the row itself
+        rest = torch.where(afresh, x, self.z)
+        return self.region.project(torch.where(chosen, x + self._way() * (extreme - x), rest))
 
     def draw(self) -> Tensor:
         """A random point, or one between here and there."""
-        way = per_row(self._random(len(self.at.z)), self.at.z).mul(2).clamp(max=1)
         there = self.region.sample(self.generator)
-        return self.region.project(self.at.z + way * (there - self.at.z))
+        return self.region.project(self.z + self._way() * (there - self.z))
 
-    def learned_step(self) -> Tensor:
+    def learned(self, slope: Tensor) -> Tensor:
         """The worst case of the slope learned so far, or a step along it."""
-        if not self.knows:
-            return self.flip()
-        gradient = torch.where(self.spread > 0, self.at.slope / self.spread, 0.0)
-        if self._random(1).item() < 0.5:
-            return self.region.steepest(gradient)
-        size = self.region.radius * 10 ** (-2 * self._random(len(self.at.z)))
-        return self.region.step(self.at.z, gradient, size)
+        gradient = torch.where(self.spread > 0, slope / self.spread, 0.0)
+        size = self.region.radius * 10 ** (-2 * self._random(len(slope)))
+        far = per_row(self._random(len(slope)) < 0.5, slope)
+        steepest = self.region.steepest(gradient)
+        return torch.where(far, steepest, self.region.step(self.z, gradient, size))
+
+    def _way(self) -> Tensor:
+        """How far to go: half of the rows all the way, the others part of it."""
+        return per_row(self._random(len(self.x)), self.x).mul(2).clamp(max=1)
 
     def _some_features(self) -> Tensor:
         """Mask (n, ...) of the features to flip: a random part, contiguous in images and series."""
-        x = self.region.x
+        x = self.x
         n_features = x[0].numel()
         largest = max(1.0, n_features * max(self.share, 0.05))
-        log_count = self._random(len(x)) * math.log(largest)
-        part = log_count.exp() / n_features  # log-uniform between one feature and `largest`
+        count = (self._random(len(x)) * math.log(largest)).exp()  # log-uniform, 1 to largest
         if x.ndim > 2:
-            return self._patch(part).expand_as(x) & (self.spread > 0)
-        order = self._random(*x.shape).masked_fill(self.spread.expand_as(x) <= 0, torch.inf)
-        rank = order.argsort(dim=1).argsort(dim=1)
-        return (rank < (part * n_features).round().clamp(min=1)[:, None]) & (self.spread > 0)
+            return self._patch(count / n_features).expand_as(x) & (self.spread > 0)
+        key = self._random(*x.shape).masked_fill(self.spread.expand_as(x) <= 0, torch.inf)
+        rank = key.argsort(dim=1).argsort(dim=1)
+        return (rank < count.round()[:, None]) & (self.spread > 0)
 
     def _patch(self, part: Tensor) -> Tensor:
         """One window per row over all axes but the first feature axis (channels)."""
-        x = self.region.x
+        x = self.x
         axes = x.shape[2:]
         mask = torch.ones(len(x), *[1] * (x.ndim - 1), dtype=torch.bool, device=x.device)
         for axis, length in enumerate(axes):
@@ -189,11 +216,10 @@ class Moves:
 
     def _sign_shape(self) -> tuple[int, ...]:
         """One sign per feature in tables, one per channel in images and series."""
-        x = self.region.x
-        return tuple(x.shape) if x.ndim <= 2 else (*x.shape[:2], *[1] * (x.ndim - 2))
+        return tuple(self.x.shape) if self.x.ndim <= 2 else (*self.x.shape[:2], 1, 1)[: self.x.ndim]
 
     def _random(self, *shape: int) -> Tensor:
-        x = self.region.x
+        x = self.x
         return torch.rand(shape, dtype=x.dtype, device=x.device, generator=self.generator)
 
 
