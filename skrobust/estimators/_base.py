@@ -13,11 +13,17 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skrobust._compat import CallbackSupportMixin, check_sample_weight, with_callbacks
-from skrobust._params import check_number
 from skrobust._torch import to_numpy, to_tensor
 from skrobust.attacks import Exact, check_attack
 from skrobust.bridge import as_torch
-from skrobust.estimators._options import Options, check_device, check_options, constant_columns
+from skrobust.estimators._options import (
+    Options,
+    check_device,
+    check_extras,
+    check_options,
+    check_preprocessor,
+    constant_columns,
+)
 from skrobust.exceptions import RobustnessWarning, invalid
 from skrobust.nets import Recipe, Rows, build_network, fit_net, freeze, thaw
 from skrobust.smoothing import check_divergence
@@ -145,9 +151,7 @@ length), or (n_samples, n_channels, height, width)
             is_classifier=self._is_classifier,
             device=device,
             seed=int(rng.randint(np.iinfo(np.int32).max)),
-            verbose=int(check_number("verbose", int(self.verbose), low=0)),
-            callbacks=list(self.callbacks or []),
-            net_params=dict(self.net_params or {}),
+            **check_extras(self),
         )
 
     def _network(self, X: np.ndarray, n_outputs: int, rng):
@@ -163,6 +167,7 @@ length), or (n_samples, n_channels, height, width)
             return network
         front, seen = None, X
         if self.preprocessor is not None:
+            check_preprocessor(self.preprocessor)
             self.preprocessor_ = clone(self.preprocessor).fit(X)
             front = as_torch(self.preprocessor_)
             seen = np.asarray(self.preprocessor_.transform(X), dtype=X.dtype)

@@ -11,7 +11,16 @@ import torch
 from skrobust._params import check_bool, check_integer, check_name, check_number
 from skrobust.exceptions import invalid
 
-__all__ = ["Options", "check_device", "check_options"]
+__all__ = [
+    "Options",
+    "check_device",
+    "check_extras",
+    "check_options",
+    "check_preprocessor",
+    "constant_columns",
+]
+
+_ONE_RADIUS = "For a radius of its own per column use threat=LpBall(scale=[...]); 0 is plain training."
 
 OPTIMIZERS = {
     "adamw": (torch.optim.AdamW, {}),
@@ -84,7 +93,7 @@ def check_options(estimator, row_shape: tuple[int, ...], n_rows: int) -> Options
     for name in ("early_stopping", "warm_start"):
         check_bool(name, getattr(p, name))
     return Options(
-        radius=check_number("radius", p.radius, low=0, hint="radius=0 is plain training."),
+        radius=check_number("radius", p.radius, low=0, hint=_ONE_RADIUS),
         smoothing=check_number("smoothing", p.smoothing, low=0, hint="0 is plain training."),
         lr=lr,
         weight_decay=weight_decay,
@@ -124,6 +133,34 @@ def _check_optimizer(optimizer) -> tuple[type, dict]:
             TypeError,
         )
     return OPTIMIZERS[check_name("optimizer", optimizer, OPTIMIZERS)]
+
+
+def check_extras(estimator) -> dict:
+    """The parameters that are handed on as they are: callbacks, net_params, verbose."""
+    callbacks, net_params = estimator.callbacks, estimator.net_params
+    if callbacks is not None and not isinstance(callbacks, (list, tuple)):
+        raise invalid("callbacks", callbacks, "a list of skorch callbacks or None", "", TypeError)
+    if net_params is not None and not isinstance(net_params, dict):
+        raise invalid("net_params", net_params, "a dict of skorch options or None", "", TypeError)
+    verbose = estimator.verbose
+    if not isinstance(verbose, bool):
+        check_integer("verbose", verbose, low=0)
+    return {
+        "callbacks": list(callbacks or []),
+        "net_params": dict(net_params or {}),
+        "verbose": int(verbose),
+    }
+
+
+def check_preprocessor(preprocessor) -> None:
+    if isinstance(preprocessor, type) or not hasattr(preprocessor, "transform"):
+        raise invalid(
+            "preprocessor",
+            preprocessor,
+            "a transformer object such as StandardScaler(), or None",
+            "",
+            TypeError,
+        )
 
 
 def check_device(device) -> str:

@@ -29,8 +29,9 @@ def trusted_types() -> list[str]:
     """
     from skrobust.estimators._classifier import RobustClassifier
     from skrobust.estimators._regressor import RobustRegressor
+    from skrobust.threats._numbers import Bounds
 
-    found = {RobustClassifier, RobustRegressor}
+    found = {RobustClassifier, RobustRegressor, Bounds}
     for package, base in (
         (skrobust.threats, skrobust.threats.Threat),
         (skrobust.attacks, skrobust.attacks.Attack),
