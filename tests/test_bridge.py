@@ -25,10 +25,13 @@ from sklearn import (
     ensemble,
     feature_selection,
     impute,
+    kernel_approximation,
+    kernel_ridge,
     linear_model,
     model_selection,
     multiclass,
     multioutput,
+    naive_bayes,
     neighbors,
     neural_network,
     preprocessing,
@@ -72,6 +75,14 @@ def _data(name: str) -> tuple[np.ndarray, np.ndarray]:
         return X, np.c_[score, X[:, 0] ** 2] + 0.1 * rng.randn(75, 2)
     if name == "counts":
         return X, 1.0 + rng.poisson(np.exp(score / 5))
+    if name == "spread":
+        return 5 * rng.randn(75, 4), y
+    if name == "natural":
+        return np.ceil(np.abs(X)), y
+    if name == "zero-one":
+        return (X > X.mean(axis=0)).astype(float), y
+    if name == "codes":
+        return np.where(rng.rand(75, 4) < 0.1, np.nan, rng.randint(5, size=(75, 4))), y
     holes = X.copy()
     holes[rng.rand(*X.shape) < 0.2] = np.nan
     if name == "holes":
@@ -409,6 +420,79 @@ rows(
 )
 
 
+for kernel in ("rbf", "poly", "sigmoid", "linear"):
+    rows([svm.SVC(kernel=kernel), svm.NuSVC(nu=0.3, kernel=kernel)], "two", kernel == "linear")
+    rows([svm.SVC(kernel=kernel, coef0=1.0)], "three", False, steps=True)
+    rows([svm.SVR(kernel=kernel), svm.NuSVR(kernel=kernel)], "value", kernel == "linear")
+    rows([kernel_ridge.KernelRidge(kernel=kernel)], "value values", kernel == "linear")
+    rows(
+        [kernel_approximation.Nystroem(kernel, gamma=0.02, n_components=2)],
+        "value",
+        kernel == "linear",
+    )
+rows([svm.SVC(break_ties=True), svm.NuSVC(nu=0.3)], "three", False, steps=True)
+rows([kernel_ridge.KernelRidge(kernel="laplacian", gamma=0.3)], "value", False)
+rows([kernel_approximation.RBFSampler(n_components=9, random_state=0)], "value", False)
+QDA = discriminant_analysis.QuadraticDiscriminantAnalysis
+rows([QDA()], "two", False)
+rows([QDA(reg_param=0.1), naive_bayes.GaussianNB()], "three", False)
+rows([naive_bayes.MultinomialNB(), naive_bayes.ComplementNB()], "natural", True)
+rows([naive_bayes.BernoulliNB(binarize=1.0)], "natural", False, steps=True)
+rows([naive_bayes.BernoulliNB(binarize=None)], "zero-one", True)
+rows([neighbors.NearestCentroid()], "two three", True, proba=False, decision=False)
+rows(
+    [
+        neighbors.NearestCentroid(priors=[0.2, 0.3, 0.5]),
+    ],
+    "three",
+    True,
+    decision=False,
+)
+rows([neighbors.NearestCentroid(metric="manhattan")], "three", False)
+rows(
+    [
+        pre.PolynomialFeatures(),
+        pre.PolynomialFeatures(3, interaction_only=True, include_bias=False),
+        make_pipeline(pre.PolynomialFeatures(3), lm.LinearRegression()),
+    ],
+    "value",
+    False,
+)
+rows([pre.PowerTransformer(), pre.PowerTransformer(standardize=False)], "value holes spread", False)
+rows([pre.PowerTransformer("box-cox")], "natural", False)
+rows(
+    [
+        pre.QuantileTransformer(n_quantiles=20),
+        pre.QuantileTransformer(n_quantiles=20, output_distribution="normal"),
+    ],
+    "value holes natural",
+    False,
+    steps=True,
+)
+rows(
+    [
+        pre.KBinsDiscretizer(4, encode="ordinal", strategy="uniform"),
+        pre.KBinsDiscretizer(4, encode="onehot-dense", strategy="kmeans"),
+        pre.KBinsDiscretizer(4, strategy="uniform"),
+    ],
+    "value",
+    False,
+    steps=True,
+)
+rows(
+    [
+        pre.OneHotEncoder(),
+        pre.OneHotEncoder(drop="first", sparse_output=False),
+        pre.OneHotEncoder(handle_unknown="ignore", drop="if_binary"),
+        pre.OrdinalEncoder(),
+        pre.OrdinalEncoder(encoded_missing_value=-3),
+    ],
+    "codes natural",
+    False,
+    steps=True,
+)
+
+
 def _name(row: Row) -> str:
     return f"{type(row.estimator).__name__}-{row.data}"
 
@@ -568,6 +652,19 @@ def test_latent_scores(cls):
     front = FrozenEstimator(getattr(cross_decomposition, cls)(2).fit(X, y))
     estimator = make_pipeline(front, lm.Ridge()).fit(X, y)
     assert_view(Row(estimator, "values", True), estimator, X)
+
+
+def test_ties_of_votes():
+    """Where each of three classes beats another, libsvm answers the first of them."""
+    angle = np.repeat([0.0, 2.1, 4.2], 8) + np.random.RandomState(0).randn(24) * 0.6
+    X, y = np.c_[np.cos(angle), np.sin(angle)], np.repeat([0, 1, 2], 8)
+    grid = np.random.RandomState(1).uniform(-2, 2, size=(4000, 2))
+    for estimator in (svm.SVC(gamma=3.0), svm.SVC(kernel="poly")):
+        estimator.fit(X, y)
+        votes = estimator.decision_function(grid).round()
+        assert (votes.max(axis=1) == 1).sum() > 10  # there are ties to decide
+        logits = as_torch(estimator)(torch.tensor(grid)).numpy()
+        assert (logits.argmax(axis=1) == estimator.predict(grid)).all()
 
 
 def test_sparse_coefficients():

@@ -6,9 +6,12 @@ one, write the file, add its name, and a row to the table of ``tests/test_bridge
 """
 
 from skrobust.bridge import (  # noqa: F401
+    _bayes,
     _compose,
     _ensemble,
+    _features,
     _impute,
+    _kernels,
     _linear,
     _meta,
     _neural,

@@ -154,6 +154,7 @@ def register_torch_view(
     ...     def fit(self, X, y=None):
     ...         self.n_features_in_ = X.shape[1]
     ...         return self
+    ...
     ...     def transform(self, X):
     ...         return 2 * X
     >>> from skrobust.bridge import Stretch
