@@ -62,7 +62,7 @@ def _points(region: Region, gradient: Tensor, generator: torch.Generator) -> dic
     """What each method hands out, from rows inside and far outside."""
     x = region.x
     reach = per_row(region.radius, x).clamp(min=1)
-    far = x + 3 * reach * getattr(region, "scale", 1.0) * _noise(x, generator)
+    far = x + 3 * reach * region.scale * _noise(x, generator)
     inside = region.sample(generator)
     return {
         "sample": inside,
@@ -83,6 +83,8 @@ def _budget(region: Region, gradient: Tensor, points, generator) -> None:
     for name, z in points.items():
         _expect(z.shape == x.shape and z.dtype == x.dtype, f"{name}: shape and dtype of x")
         _expect(_equal(z.isnan(), x.isnan()), f"{name}: missing values stay, no others appear")
+        held = (region.low <= z) & (z <= region.high) | z.isnan()
+        _expect(bool(held.all()), f"{name}: between low and high")
         distance = region.distance(z)
         _expect(distance.shape == (len(x),), "distance: one number per row")
         over = (distance - region.radius).max()
@@ -97,9 +99,11 @@ def _budget(region: Region, gradient: Tensor, points, generator) -> None:
 
 def _nearest(region: Region, gradient: Tensor, points, generator) -> None:
     """The projection p of z is where (z - p) . (q - p) <= 0 for all q of the region."""
-    scale = getattr(region, "scale", 1.0)
+    scale = region.scale
     far = region.x + 2 * scale * per_row(region.radius, region.x) * _noise(region.x, generator)
     nearest = region.project(far)
+    # the farthest that the region reaches in the direction of z - p: no sample could say more
+    points = {**points, "its own steepest": region.steepest((far - nearest) / scale**2)}
     for name, other in points.items():
         ahead = _dot((far - nearest) / scale, (other - nearest) / scale)
         room = _dot((far - nearest).abs() / scale, (other - nearest).abs() / scale)
@@ -171,7 +175,7 @@ def _dot(a: Tensor, b: Tensor) -> Tensor:
 
 def _slack(region: Region, size: Tensor) -> Tensor:
     """Rounding: a few units relative to the movement, and of ``x`` where that is larger."""
-    x, scale = region.x, getattr(region, "scale", torch.ones(()))
+    x, scale = region.x, region.scale
     eps = torch.finfo(x.dtype).eps
     lost = ((x.abs() / scale).nan_to_num().flatten(1).sum(dim=1)).double() * eps
     return 1e3 * eps * size + 1e2 * lost * (1 + size.sqrt() + size)

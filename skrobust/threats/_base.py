@@ -14,12 +14,16 @@ __all__ = ["Region", "Threat"]
 class Region(ABC):
     """Where each of n given rows may go: ball around the row, cut by its bounds.
 
-    Every method is per row and exact. ``x`` (n, ...) are the rows; ``z`` moved rows of the same
-    shape; a *displacement* is ``z - x`` in the units of ``x``.
+    Convex, and it contains the row. Every method is per row and exact, and what it returns is
+    settled: :meth:`settle` would give it back unchanged. ``x`` (n, ...) are the rows; ``z`` moved
+    rows of the same shape; a *displacement* is ``z - x`` in the units of ``x``.
     """
 
     x: Tensor
     radius: Tensor  # (n,), in steps of the threat's scale
+    scale: Tensor  # broadcasts against x: units of x in one step
+    low: Tensor  # (n, ...), with high the smallest box around the region, in units of x
+    high: Tensor
 
     @abstractmethod
     def project(self, z: Tensor) -> Tensor:

@@ -4,11 +4,12 @@ Everything here speaks of displacements ``u`` (n, d) measured in steps of the th
 radius (n,) and a box ``lo <= u <= hi`` with ``lo <= 0 <= hi``: *ball and box that contain 0*.
 Because the box contains 0, the signs of a projection are those of the point projected, so that
 each exact answer is found on magnitudes ``|u|`` and caps (how far each coordinate may go in its
-direction). No loop runs over rows; a sort is the most that a row pays.
+direction). No loop runs over rows; sorts and a few Newton rounds are the most that rows pay.
 """
 
 from __future__ import annotations
 
+import numbers
 from abc import ABC, abstractmethod
 
 import torch
@@ -137,8 +138,8 @@ class _L2(Norm):
         """
         tiny = torch.finfo(size.dtype).tiny
         size = _by_largest(size)
-        caps = caps / torch.where(radius > 0, radius, 1.0)[:, None]
-        slopes, walls = size.square(), caps.square()
+        slopes = size.square()
+        walls = (caps / torch.where(radius > 0, radius, 1.0)[:, None]).square()
         s = 1 / slopes.sum(dim=1, keepdim=True).clamp(min=tiny)
         free = slopes * s < walls
         while True:
@@ -147,7 +148,7 @@ class _L2(Norm):
             s = torch.maximum(s, rest / (slopes * on).sum(dim=1, keepdim=True).clamp(min=tiny))
             was, free = free, slopes * s < walls
             if torch.equal(was, free):
-                return torch.minimum(s.sqrt() * size, caps) * radius[:, None]
+                return torch.minimum(s.sqrt() * size * radius[:, None], caps)
 
     def _uniform(self, free: Tensor, generator: torch.Generator) -> Tensor:
         u = torch.randn(free.shape, dtype=free.dtype, device=free.device, generator=generator)
@@ -193,7 +194,12 @@ class _L1(Norm):
         piece = ((sums > radius[:, None]).sum(dim=1, keepdim=True) - 1).clamp(min=0)
         excess = sums.gather(1, piece) - radius[:, None]
         t = stops.gather(1, piece) + excess / slope.gather(1, piece).clamp(min=1)
-        return torch.minimum((size - t).clamp(min=0), caps)
+        u = torch.minimum((size - t).clamp(min=0), caps)
+        # t was rounded at the size of the point, far outside the ball: spend the rest exactly
+        between = ((u > 0) & (u < caps)).to(u.dtype)
+        excess = u.sum(dim=1, keepdim=True) - radius[:, None]
+        excess = excess / between.sum(dim=1, keepdim=True).clamp(min=1)
+        return torch.minimum((u - excess * between).clamp(min=0), caps)
 
     @staticmethod
     def _contenders(size: Tensor, caps: Tensor, radius: Tensor) -> tuple[Tensor, Tensor]:
@@ -254,9 +260,6 @@ def find_norm(norm) -> Norm | None:
     """The record of a norm given as ``"linf"``, ``"l2"``, ``"l1"``, ``inf``, 2 or 1, else None."""
     if isinstance(norm, str):
         return _BY_NAME.get(norm)
-    if isinstance(norm, bool):
+    if isinstance(norm, bool) or not isinstance(norm, numbers.Real):
         return None
-    try:
-        return _BY_ORDER.get(float(norm))
-    except (TypeError, ValueError):
-        return None
+    return _BY_ORDER.get(float(norm))

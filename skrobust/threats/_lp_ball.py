@@ -8,6 +8,7 @@ import numbers
 
 import numpy as np
 import torch
+from sklearn.base import clone
 from torch import Tensor
 
 from skrobust.exceptions import ThreatNotBoundError, invalid
@@ -130,7 +131,9 @@ class LpBall(Threat):
             frozen = stuck if frozen is None else frozen | stuck
         bounds = bounds_of(self.bounds, columns)
         direction = directions_of(self.direction, columns)
-        return type(self)(self.norm, scale, bounds, frozen, direction)
+        return clone(self).set_params(
+            scale=scale, bounds=bounds, frozen=frozen, direction=direction
+        )
 
     def region(self, x: Tensor, radius: float | Tensor) -> BallRegion:
         """Where each row of ``x`` (n, ...) may go.
@@ -160,14 +163,11 @@ class LpBall(Threat):
         return BallRegion(norm, x, radius_of(radius, x), self._room(x))
 
     def __repr__(self, N_CHAR_MAX=700) -> str:
-        defaults = inspect.signature(type(self).__init__).parameters
         shown = [
-            f"{name}={_short(value)}"
-            for name, value in self.get_params(deep=False).items()
-            if value is not defaults[name].default and not _same(value, defaults[name].default)
+            f"{name}={_short(getattr(self, name))}"
+            for name, parameter in inspect.signature(type(self)).parameters.items()
+            if not _same(getattr(self, name), parameter.default)
         ]
-        order = list(defaults)
-        shown.sort(key=lambda text: order.index(text.split("=")[0]))
         return f"{type(self).__name__}({', '.join(shown)})"
 
     def _norm(self) -> Norm:
@@ -279,7 +279,7 @@ def _has_names(option) -> bool:
 
 
 def _same(value, default) -> bool:
-    return isinstance(value, (str, numbers.Number)) and value == default
+    return value is default or isinstance(value, (str, numbers.Number)) and value == default
 
 
 def _short(value) -> str:

@@ -112,6 +112,8 @@ class Columns:
             near = difflib.get_close_matches(name, self.names, n=3)
             known = f"one of {near}" if near else f"one of {self.names[:10]}"
             raise invalid(option, name, f"the name of a column of X, perhaps {known}")
+        if self.names.count(name) > 1:
+            raise invalid(option, name, "an index, for several columns of X have this name")
         return self.names.index(name)
 
 
