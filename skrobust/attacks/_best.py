@@ -13,10 +13,13 @@ __all__ = ["Best", "Survivors"]
 
 
 class Best:
-    """The best point seen for each row. ``update`` is the only way in."""
+    """The best point seen for each row. ``update`` is the only way in.
+
+    Tensors are replaced, never written to, so that whoever holds ``best.z`` may keep it.
+    """
 
     def __init__(self, z: Tensor, value: Tensor, goal: float | None):
-        self.z, self.goal = z.clone(), goal
+        self.z, self.goal = z, goal
         self.value = torch.where(value.isnan(), -torch.inf, value)  # NaN is beaten by anything
 
     def __len__(self) -> int:
@@ -39,7 +42,8 @@ class Best:
 
     def put(self, rows: Tensor, part: Best) -> None:
         """Write back what ``take(rows)`` gave, improved since."""
-        self.z[rows], self.value[rows] = part.z, part.value
+        self.z = self.z.index_copy(0, rows, part.z)
+        self.value = self.value.index_copy(0, rows, part.value)
 
     def unfinished(self) -> Tensor:
         """Indices of the rows whose value has not yet passed the goal."""

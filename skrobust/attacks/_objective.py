@@ -120,7 +120,8 @@ class Objective:
             value, climbed = self._graph(z, piece)
             gradient = None
             if climbed.requires_grad:  # a model that cuts the graph gives no direction
-                (gradient,) = torch.autograd.grad(climbed.sum(), z, allow_unused=True)
+                ones = torch.ones_like(climbed)  # faster than the gradient of a sum
+                (gradient,) = torch.autograd.grad(climbed, z, ones, allow_unused=True)
         gradient = torch.zeros_like(z) if gradient is None else torch.nan_to_num(gradient)
         climbed = climbed.detach()
         if piece is None:
