@@ -24,6 +24,7 @@ from sklearn import (
     discriminant_analysis,
     ensemble,
     feature_selection,
+    gaussian_process,
     impute,
     kernel_approximation,
     kernel_ridge,
@@ -433,6 +434,16 @@ for kernel in ("rbf", "poly", "sigmoid", "linear"):
 rows([svm.SVC(break_ties=True), svm.NuSVC(nu=0.3)], "three", False, steps=True)
 rows([kernel_ridge.KernelRidge(kernel="laplacian", gamma=0.3)], "value", False)
 rows([kernel_approximation.RBFSampler(n_components=9, random_state=0)], "value", False)
+GPK = gaussian_process.kernels
+GPR = gaussian_process.GaussianProcessRegressor
+for kernel in (
+    GPK.RBF([1.0, 2.0, 0.5, 1.5]) + GPK.WhiteKernel(),
+    2.0 * GPK.Matern(2.0, nu=1.5) + GPK.DotProduct(0.5) ** 2,
+    GPK.Matern(nu=0.5) * GPK.RationalQuadratic(alpha=0.7),
+    GPK.Matern(nu=2.5) + GPK.Matern(nu=np.inf) + GPK.ExpSineSquared(periodicity=3.0),
+):
+    rows([GPR(kernel, alpha=5.0, optimizer=None, normalize_y=True)], "value values", False)
+rows([gaussian_process.GaussianProcessClassifier()], "two", False, proba=False)
 QDA = discriminant_analysis.QuadraticDiscriminantAnalysis
 rows([QDA()], "two", False)
 rows([QDA(reg_param=0.1), naive_bayes.GaussianNB()], "three", False)
@@ -590,7 +601,10 @@ def test_leaves_the_estimator_alone(index):
     module = as_torch(estimator)
     assert not any(part.training for part in module.modules())
     assert not any(t.requires_grad for t in [*module.parameters(), *module.buffers()])
-    module(torch.tensor(X, requires_grad=True)).sum().detach()
+    x = torch.tensor(X, requires_grad=True)
+    total = module(x).nan_to_num().sum()
+    if total.requires_grad:  # at the training rows themselves
+        assert torch.autograd.grad(total, x)[0][~x.isnan()].isfinite().all()
     for buffer in module.buffers():
         buffer.zero_()  # an alias of the estimator's arrays would carry this over
     assert pickle.dumps(estimator) == before
@@ -656,10 +670,10 @@ def test_latent_scores(cls):
 
 def test_ties_of_votes():
     """Where each of three classes beats another, libsvm answers the first of them."""
-    angle = np.repeat([0.0, 2.1, 4.2], 8) + np.random.RandomState(0).randn(24) * 0.6
-    X, y = np.c_[np.cos(angle), np.sin(angle)], np.repeat([0, 1, 2], 8)
-    grid = np.random.RandomState(1).uniform(-2, 2, size=(4000, 2))
-    for estimator in (svm.SVC(gamma=3.0), svm.SVC(kernel="poly")):
+    rng = np.random.RandomState(2)
+    X, y = rng.randn(30, 2), rng.randint(3, size=30)
+    grid = rng.uniform(-3, 3, size=(4000, 2))
+    for estimator in (svm.SVC(gamma=3.0, C=10.0), svm.SVC(kernel="poly", coef0=1.0, C=10.0)):
         estimator.fit(X, y)
         votes = estimator.decision_function(grid).round()
         assert (votes.max(axis=1) == 1).sum() > 10  # there are ties to decide

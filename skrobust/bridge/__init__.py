@@ -10,6 +10,7 @@ from skrobust.bridge import (  # noqa: F401
     _compose,
     _ensemble,
     _features,
+    _gaussian_process,
     _impute,
     _kernels,
     _linear,
