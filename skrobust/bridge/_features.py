@@ -54,12 +54,11 @@ class Ranks(View):
     With ``normal``, the normal quantile of it. Flat outside the training range.
     """
 
-    steps = True  # where training values repeat, the share jumps
-
     def __init__(self, quantiles, references, normal: bool):
         super().__init__()
         self.keep("quantiles", np.transpose(quantiles))  # (n_features, n_quantiles)
         self.keep("references", references)
+        self.steps = bool((np.diff(quantiles, axis=0) == 0).any())  # the share jumps there
         self.normal = normal
         tiny = 1e-7 - np.spacing(1)
         self.low, self.high = float(ndtri(tiny)), float(ndtri(1 - tiny))
