@@ -53,8 +53,8 @@ def check_threat_laws(
     _ascent(region, gradient)
     _rows_alone(region, gradient)
     _still(threat.region(x, 0.0), gradient, generator)
-    _copies(threat, region, gradient, radius)
     _expect(_equal(x, kept), "x is not changed in place")
+    _copies(threat, region, gradient, radius)
     _expect(torch.equal(torch.get_rng_state(), state), "global random numbers are left alone")
 
 

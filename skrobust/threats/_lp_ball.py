@@ -157,8 +157,8 @@ class LpBall(Threat):
                 f"{', '.join(unbound)} must become numbers before rows can move: call "
                 "threat.bind(X_train), or take the threat_ of a fitted estimator."
             )
-        if not isinstance(x, Tensor) or not x.is_floating_point() or x.ndim == 0:
-            given = f"{type(x).__name__} {getattr(x, 'dtype', '')}".strip()
+        if not isinstance(x, Tensor) or not x.is_floating_point() or x.ndim < 2:
+            given = f"{type(x).__name__} {getattr(x, 'dtype', '')} {np.shape(x)}"
             raise invalid("x", given, "a tensor of floats (n, ...)", error=TypeError)
         return BallRegion(norm, x, radius_of(radius, x), self._room(x))
 
@@ -256,8 +256,7 @@ def _check_inside(x: Tensor, low: Tensor, high: Tensor, bounds: Bounds) -> None:
 
 def _complain(x: Tensor, low: Tensor, high: Tensor, outside: Tensor, bounds: Bounds) -> None:
     where = tuple(torch.nonzero(outside)[0].tolist())
-    column = where[1] if len(where) > 1 else 0
-    label = repr(bounds.names[column]) if bounds.names else str(column)
+    label = repr(bounds.names[where[1]]) if bounds.names else str(where[1])
     ends = tuple(side.expand_as(x)[where].item() for side in (low, high))
     n_rows = int(outside.flatten(1).any(dim=1).sum())
     raise ValueError(

@@ -40,7 +40,7 @@ class Columns:
     def __init__(self, shape: tuple[int, ...], names=None, values: np.ndarray | None = None):
         self.shape, self.values = tuple(shape), values
         self.names = None if names is None else [str(name) for name in names]
-        self.length = self.shape[0] if self.shape else 1
+        self.length = self.shape[0]
         if self.names is not None and len(self.names) != self.length:
             raise invalid(
                 "feature_names",
@@ -62,8 +62,8 @@ class Columns:
                 "A threat moves numbers: encode text and categories first, or list only numeric "
                 "columns.", TypeError,
             ) from error  # fmt: skip
-        if values.ndim == 0:
-            raise invalid("X", X, "an array of rows (n, ...)")
+        if values.ndim < 2:
+            raise invalid("X", X, "an array of rows (n, ...)", "Reshape one column by X[:, None].")
         return cls(values.shape[1:], feature_names, np.where(np.isfinite(values), values, np.nan))
 
     def position(self, key, option: str) -> int:
@@ -256,11 +256,12 @@ def bounds_of(bounds, columns: Columns) -> Bounds | None:
     low = columns.array(low, "bounds (low)", -np.inf)
     high = columns.array(high, "bounds (high)", np.inf)
     wrong = np.broadcast_to(~(low <= high), columns.shape)  # true for NaN
-    if wrong.any():
+    if wrong.any() and not learned:
         where = tuple(np.argwhere(wrong)[0])
-        label = columns.label(where[0]) if where else "X"
         pair = tuple(float(np.broadcast_to(side, columns.shape)[where]) for side in (low, high))
-        raise invalid("bounds", pair, f"low <= high, without NaN (column {label})")
+        raise invalid(
+            "bounds", pair, f"low <= high, without NaN (column {columns.label(where[0])})"
+        )
     names = tuple(columns.names) if columns.names else names
     return Bounds(low, high, learned, names)
 
@@ -298,8 +299,7 @@ def _need_rows(option: str, word: str, columns: Columns) -> None:
 
 def _affected(mask: np.ndarray) -> list[int]:
     """Positions along the first axis of a row."""
-    flat = mask.reshape(mask.shape[0], -1) if mask.ndim else mask.reshape(1, 1)
-    return np.flatnonzero(flat.any(axis=1)).tolist()
+    return np.flatnonzero(mask.any(axis=tuple(range(1, mask.ndim)))).tolist()
 
 
 def _some(names: list[str]) -> str:
