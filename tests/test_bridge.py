@@ -12,7 +12,10 @@ import pytest
 import torch
 from sklearn import cross_decomposition, impute, linear_model, model_selection, preprocessing, svm
 from sklearn.base import clone, is_classifier
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.ensemble import BaggingClassifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import make_pipeline
 from test_bridge_table import BY_NAME, LOGISTIC, NAMES, RANGE, TABLE, Row, data
@@ -141,6 +144,16 @@ def test_pickles(index):
 
 
 @every_row
+def test_stays_on_the_device(index):
+    """The meta device does no sums but refuses, as a GPU does, to mix with tensors of the CPU."""
+    estimator, X = _fitted(index, False)
+    module, x = as_torch(estimator), torch.tensor(X)
+    expected = module(x).shape
+    found = module.to("meta")(x.to("meta"))
+    assert found.is_meta and found.shape == expected
+
+
+@every_row
 def test_affine_means_affine(index):
     estimator, X = _fitted(index, False)
     row, module = TABLE[index], as_torch(estimator)
@@ -187,6 +200,27 @@ def test_latent_scores(cls):
     front = FrozenEstimator(getattr(cross_decomposition, cls)(2).fit(X, y))
     estimator = make_pipeline(front, linear_model.Ridge()).fit(X, y)
     assert_view(Row(estimator, "values", True), estimator, X)
+
+
+@pytest.mark.filterwarnings("ignore:Only one sample available")
+def test_bags_without_a_class():
+    X, y = data("three")
+    member = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=0.5)  # takes no weights
+    estimator = BaggingClassifier(member, 12, max_samples=5, random_state=3).fit(X, y)
+    assert {len(member.classes_) for member in estimator.estimators_} == {2, 3}
+    assert_view(Row(estimator, "three", False, decision=False), estimator, X)
+
+
+@pytest.mark.parametrize("lacking", [["iris"], ["rose"], ["lily"], ["iris", "lily"]])
+def test_calibration_folds_without_a_class(lacking):
+    """Of four classes, so that a fold may know three, or only two."""
+    X, y = data("three")
+    y = np.where(np.arange(len(y)) % 4 == 0, "aster", y)
+    seen = np.flatnonzero(~np.isin(y, lacking))
+    folds = [(seen, np.arange(len(y))), (np.arange(len(y)), np.arange(len(y)))]
+    for member in (svm.LinearSVC(), LinearDiscriminantAnalysis()):
+        estimator = CalibratedClassifierCV(member, cv=folds).fit(X, y)
+        assert_view(Row(estimator, "three", False), estimator, X)
 
 
 def test_ties_of_votes():
