@@ -114,7 +114,9 @@ def test_loss_of_a_linear_regression_is_exact(diabetes, norm, loss, power):
 def test_targets_never_broadcast(diabetes):
     """(n,) against (n, 1) would give an n x n table whose mean is another number."""
     X, y, model = diabetes
-    assert robust_loss(model, X, y, radius=0) == pytest.approx(mean_squared_error(y, model.predict(X)))
+    assert robust_loss(model, X, y, radius=0) == pytest.approx(
+        mean_squared_error(y, model.predict(X))
+    )
     assert robust_loss(model, X, y[:, None], radius=0) == robust_loss(model, X, y, radius=0)
     one = worst_case(model, X, y, radius=0.001)
     column = worst_case(model, X, y[:, None], radius=0.001)
@@ -148,7 +150,9 @@ def test_log_loss_of_a_binary_linear_model_is_exact(cancer, norm):
 
 def test_losses_without_a_move_are_those_of_scikit_learn(cancer, iris, diabetes):
     for X, y, model in (cancer, iris):
-        assert robust_loss(model, X, y, radius=0) == pytest.approx(log_loss(y, model.predict_proba(X)))
+        assert robust_loss(model, X, y, radius=0) == pytest.approx(
+            log_loss(y, model.predict_proba(X))
+        )
         assert robust_accuracy_score(model, X, y, radius=0) == pytest.approx(model.score(X, y))
     X, y, model = diabetes
     found = robust_loss(model, X, y, radius=0, loss="absolute")
@@ -178,7 +182,9 @@ def test_custom_losses(diabetes, iris):
     with pytest.raises(ValueError, match="one number per row"):
         worst_case(model, X, y, radius=0.1, loss=lambda f, y: (f - y).square())
     X, y, model = iris
-    worst = worst_case(model, X, y, radius=0.3, loss=lambda f, y: 1 - f.softmax(1)[range(len(y)), y])
+    worst = worst_case(
+        model, X, y, radius=0.3, loss=lambda f, y: 1 - f.softmax(1)[range(len(y)), y]
+    )
     shares = model.predict_proba(worst.X)[np.arange(len(y)), y]
     np.testing.assert_allclose(worst.value, 1 - shares, atol=1e-9)
 
@@ -197,8 +203,12 @@ def test_tolerance_says_from_where_a_regression_row_is_broken(diabetes):
 
 def test_sandwich_and_monotone_for_a_net(iris):
     X, y, _ = iris
-    net = make_pipeline(StandardScaler(), MLPClassifier((20,), max_iter=800, random_state=0)).fit(X, y)
-    accuracy = [robust_accuracy_score(net, X, y, radius=r, random_state=0) for r in (0, 0.1, 0.3, 1)]
+    net = make_pipeline(StandardScaler(), MLPClassifier((20,), max_iter=800, random_state=0)).fit(
+        X, y
+    )
+    accuracy = [
+        robust_accuracy_score(net, X, y, radius=r, random_state=0) for r in (0, 0.1, 0.3, 1)
+    ]
     assert accuracy[0] == net.score(X, y)
     assert accuracy == sorted(accuracy, reverse=True) and accuracy[-1] < accuracy[0]
     worst = worst_case(net, X, y, radius=0.3, random_state=0)
@@ -350,7 +360,8 @@ def test_labels_are_looked_up_not_counted(cancer):
 def test_regression_nets_are_attacked_in_the_units_of_y():
     X, y = load_diabetes(return_X_y=True)
     model = make_pipeline(
-        StandardScaler(), MLPRegressor(hidden_layer_sizes=(20,), max_iter=60, solver="lbfgs", random_state=0)
+        StandardScaler(),
+        MLPRegressor(hidden_layer_sizes=(20,), max_iter=60, solver="lbfgs", random_state=0),
     ).fit(X, y)
     worst = worst_case(model, X, y, radius=0.01, random_state=0)
     np.testing.assert_allclose(worst.value, (model.predict(worst.X) - y) ** 2)

@@ -55,7 +55,7 @@ class RobustnessCurve:
 
     def frame(self) -> Any:
         """The curve as a pandas DataFrame, one row per radius."""
-        pandas = import_extra("pandas", "pandas")
+        pandas = import_extra("pandas", "frames")
         columns = {
             "radius": self.radii,
             "clean": self.clean,

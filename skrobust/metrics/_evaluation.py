@@ -12,7 +12,7 @@ import torch
 
 from skrobust._compat import check_sample_weight
 from skrobust._params import check_integer, check_number
-from skrobust._torch import generator_from, per_row, to_numpy, to_tensor
+from skrobust._torch import generator_from, to_numpy, to_tensor
 from skrobust.attacks import Auto, check_attack
 from skrobust.exceptions import invalid
 from skrobust.metrics._rows import Rows
@@ -39,7 +39,7 @@ class Found(NamedTuple):
 
     def better(self, other: Found, take: np.ndarray) -> Found:
         """The rows of ``other`` where ``take`` says so; evaluations add up."""
-        pick = per_row(torch.as_tensor(take), torch.as_tensor(self.z)).numpy()
+        pick = take.reshape(-1, *[1] * (self.z.ndim - 1))
         return Found(
             np.where(pick, other.z, self.z),
             np.where(take, other.value, self.value),
@@ -143,7 +143,9 @@ class Evaluation:
         return z, forward, backward
 
     def generator(self, random_state: Any) -> torch.Generator:
-        if random_state is None:  # a fresh stream, not numpy's global one: measuring leaves no trace
+        if (
+            random_state is None
+        ):  # a fresh stream, not numpy's global one: measuring leaves no trace
             random_state = np.random.RandomState()
         return generator_from(random_state, self.task.view.device)
 

@@ -63,7 +63,9 @@ class RobustScorer(BaseEstimator):
     >>> from skrobust import RobustScorer
     >>> X, y = load_iris(return_X_y=True)
     >>> search = GridSearchCV(
-    ...     LogisticRegression(max_iter=2000), {"C": [0.01, 1, 100]}, scoring=RobustScorer(radius=0.2)
+    ...     LogisticRegression(max_iter=2000),
+    ...     {"C": [0.01, 1, 100]},
+    ...     scoring=RobustScorer(radius=0.2),
     ... )
     >>> search.fit(X, y).best_params_
     {'C': 1}

@@ -92,7 +92,7 @@ def _depth() -> int:
     frame, depth = sys._getframe(1), 1
     while frame is not None and frame.f_globals.get("__name__", "").startswith("skrobust."):
         frame, depth = frame.f_back, depth + 1
-    return depth - 1
+    return depth
 
 
 def _telling(estimator: Any) -> str:
