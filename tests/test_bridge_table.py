@@ -12,7 +12,6 @@ from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 import pytest
 from sklearn import (
     calibration,
@@ -327,7 +326,7 @@ BY_NAME = [
     _column_transformer(("a", SCALE, ["income", "age"]), remainder="passthrough"),
     _column_transformer(("a", SCALE, slice("height", "rooms")), ("b", RANGE, ["age"])),
     _column_transformer(("a", RANGE, _by_name), remainder=SCALE),
-    _column_transformer(("a", RANGE, pd.Index(["rooms"])), ("b", "drop", ["age"])),
+    _column_transformer(("a", RANGE, np.array(["rooms"])), ("b", "drop", ["age"])),
 ]
 
 

@@ -2,7 +2,7 @@
 
 A family of estimators is one file of functions ``fn(fitted estimator) -> nn.Module``, each under
 ``@register(Class, ..., role="predict" | "transform")``, and one name in the import below. To add
-one, write the file, add its name, and a row to the table of ``tests/test_bridge.py``.
+one, write the file, add its name, and a row to ``tests/test_bridge_table.py``.
 """
 
 from skrobust.bridge import (  # noqa: F401

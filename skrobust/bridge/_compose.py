@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import UserList
 from numbers import Integral
 
 import numpy as np
@@ -71,7 +72,8 @@ def positions(estimator, given) -> list[int]:
         return numbers[slice(start, stop, given.step)].tolist()
     if isinstance(given, str | Integral):
         given = [given]
-    given = list(given)
+    # scikit-learn 1.6 warns whoever looks at the list of remaining columns, except at its data.
+    given = list(given.data if isinstance(given, UserList) else given)
     if given and all(isinstance(one, bool | np.bool_) for one in given):
         return np.flatnonzero(given).tolist()
     return [_position(estimator, one) for one in given]
