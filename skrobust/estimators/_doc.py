@@ -89,7 +89,7 @@ n_iter_ : int
     Epochs completed.
 n_features_in_ : int
     Number of columns (or channels) seen in ``fit``.
-feature_names_in_ : ndarray of shape (n_features_in_,)
+feature_names_in_ : ndarray of shape (n_features,)
     Names of the columns, where X had string names.
 """
 

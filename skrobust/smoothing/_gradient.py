@@ -11,7 +11,7 @@ __all__ = ["Gradient"]
 
 
 class Gradient(Divergence):
-    """Largest first-order growth of the loss inside the region, ``max_z grad . (z - x)``.
+    """Largest first-order growth of the loss inside the region, ``max_z <grad, z - x>``.
 
     Without bounds that is ``radius * ||scale * grad||_q`` with the dual norm q: the double
     backpropagation of Drucker & LeCun (1992) in the geometry of the threat. It costs one extra

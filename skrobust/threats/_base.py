@@ -31,7 +31,7 @@ class Region(ABC):
 
     @abstractmethod
     def steepest(self, gradient: Tensor) -> Tensor:
-        """The point of the region with the largest ``gradient . z``: the exact linear worst case."""
+        """The point of the region with the largest ``<gradient, z>``: the exact linear worst case."""
 
     @abstractmethod
     def step(self, z: Tensor, gradient: Tensor, size: Tensor | float) -> Tensor:
