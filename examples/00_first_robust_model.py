@@ -103,8 +103,16 @@ def measurements():
     fitted["RobustClassifier (searched)"] = search.best_estimator_
     radii = [0.0, 0.1, 0.25, 0.5, 0.75, 1.0]
     curves = {
-        name: robustness_curve(m, X_test, y_test, radii=radii, threat=threat, random_state=0)
-        for name, m in fitted.items()
+        name: robustness_curve(
+            fitted_model,
+            X_test,
+            y_test,
+            radii=radii,
+            threat=threat,
+            attack="search" if name == "random forest" else "auto",  # a forest has no gradient
+            random_state=0,
+        )
+        for name, fitted_model in fitted.items()
     }
     table(f"Breast cancer, {len(X_test)} test rows, every column +-{radius} std:", curves, radius)
     return curves
@@ -138,7 +146,7 @@ def images():
     for label, model in models.items():
         with_progress(model).fit(X_train, y_train)
         curves[label] = robustness_curve(
-            model, X_test, y_test, radii=radii, threat=threat, random_state=0
+            model, X_test, y_test, radii=radii, threat=threat, attack="apgd", random_state=0
         )
     table(f"{name}, {len(X_test)} test rows, every pixel +-{radius} of its range:", curves, radius)
     return name, curves

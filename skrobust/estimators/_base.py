@@ -12,7 +12,12 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skrobust._compat import CallbackSupportMixin, check_sample_weight, with_callbacks
+from skrobust._compat import (
+    HAS_CALLBACKS,
+    CallbackSupportMixin,
+    check_sample_weight,
+    with_callbacks,
+)
 from skrobust._torch import to_numpy, to_tensor
 from skrobust.attacks import Exact, check_attack
 from skrobust.bridge import as_torch
@@ -114,7 +119,7 @@ length), or (n_samples, n_channels, height, width)
                 f"{len(constant)} column(s) of X hold one value only and teach nothing: {shown}. "
                 "Drop them, or freeze them: LpBall(frozen=[...]).",
                 RobustnessWarning,
-                stacklevel=3,
+                stacklevel=3 + HAS_CALLBACKS,  # to the line that called fit
             )
         return X, y
 

@@ -20,7 +20,9 @@ __all__ = [
     "constant_columns",
 ]
 
-_ONE_RADIUS = "For a radius of its own per column use threat=LpBall(scale=[...]); 0 is plain training."
+_ONE_RADIUS = (
+    "For a radius of its own per column use threat=LpBall(scale=[...]); 0 is plain training."
+)
 
 OPTIMIZERS = {
     "adamw": (torch.optim.AdamW, {}),
