@@ -14,6 +14,7 @@ from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 from skrobust.metrics import robust_accuracy_score, robust_loss, robustness_curve, worst_case
+from skrobust.metrics._climbs import soft_maximum
 from skrobust.threats import LpBall
 
 DUAL = {"linf": 1, "l2": 2, "l1": np.inf}
@@ -198,6 +199,15 @@ def test_tolerance_says_from_where_a_regression_row_is_broken(diabetes):
     assert not still.broken.any()
 
 
+def test_rows_that_were_wrong_count_even_where_the_worst_row_is_right(iris):
+    """Climbing the right logit is no attack on the decision; what was wrong before stays counted."""
+    X, y, model = iris
+    wrong = model.predict(X) != y
+    worst = worst_case(model, X, y, radius=0.3, loss=lambda f, y: f.gather(1, y[:, None])[:, 0])
+    assert wrong.any() and (model.predict(worst.X) == y)[wrong].any()
+    assert worst.broken[wrong].all()
+
+
 # Laws 4 and 7 ---------------------------------------------------------------------------------
 
 
@@ -281,6 +291,21 @@ def test_scale_of_the_logits_does_not_fool_us(n_outputs, attack):
     assert abs(score[0] - score[1]) <= 1 / 120
     assert 0.2 < score[0] < 0.95
     assert robust_accuracy_score(Speaking(nets[1]), X, y, radius=0) == 1.0
+
+
+def test_the_direction_climbed_is_scale_free_and_never_dies():
+    """The gradient of the soft maximum: the same direction for any size of the logits."""
+    gaps = torch.tensor([[1.0, -torch.inf, 0.8, -3.0], [2.0, 2.0, -torch.inf, 2.0]])
+    slopes = []
+    for factor in (1.0, 50.0, 1e4, 1e-4):
+        scaled = (factor * gaps).requires_grad_(True)
+        (slope,) = torch.autograd.grad(soft_maximum(scaled).sum(), scaled)
+        slopes.append(slope)
+        np.testing.assert_allclose(slope.sum(dim=1), 1, rtol=1e-5)
+    for slope in slopes[1:]:
+        np.testing.assert_allclose(slope, slopes[0], atol=1e-4)
+    assert slopes[0][0, 0] > slopes[0][0, 2] > 0.1 > slopes[0][0, 3]  # the runner-up counts
+    np.testing.assert_allclose(slopes[0][1], [1 / 3, 1 / 3, 0, 1 / 3], atol=1e-5)
 
 
 # Law 6 ----------------------------------------------------------------------------------------

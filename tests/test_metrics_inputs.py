@@ -159,6 +159,7 @@ class Net:
 
     def __skrobust_torch__(self):
         with torch.random.fork_rng():
+            torch.manual_seed(0)
             return torch.nn.Linear(4, self.n)
 
 
@@ -167,6 +168,24 @@ def test_missing_values_that_reach_the_logits_are_an_error():
     rows[3, 2] = np.nan
     with pytest.raises(ValueError, match="Input X contains NaN.*imputer"):
         worst_case(Net(), rows, y, radius=0.1)
+
+
+class Numbers(Net):
+    """A regressor that is all torch, and answers one number."""
+
+    _estimator_type = "regressor"
+
+    def __init__(self):
+        super().__init__(1)
+
+
+def test_missing_values_that_reach_the_prediction_are_an_error():
+    rows = X.copy()
+    worst = worst_case(Numbers(), rows, y, radius=0.1)
+    assert worst.value.shape == y.shape and worst.broken.all()
+    rows[3, 2] = np.nan
+    with pytest.raises(ValueError, match="Input X contains NaN.*imputer"):
+        robust_loss(Numbers(), rows, y, radius=0.1)
 
 
 # Bad inputs -----------------------------------------------------------------------------------

@@ -126,13 +126,14 @@ class Evaluation:
         return kept._replace(broken=kept.broken | self.task.clean.broken)
 
     def _search(self, start: np.ndarray, index: np.ndarray, radius, climb, generator):
-        view = self.task.view
+        view, fresh = self.task.view, start is self.rows.values
         z = start.copy()
         forward, backward = (np.zeros(len(z), dtype=np.int64) for _ in range(2))
         with view.evaluating():
             for low in range(0, len(index), self._size):
                 part = index[low : low + self._size]
-                x, begin = (to_tensor(a[part], device=view.device) for a in (self.rows.values, z))
+                x = to_tensor(self.rows.values[part], device=view.device)
+                begin = None if fresh else to_tensor(z[part], device=view.device)
                 objective = self.task.objective(part, climb)
                 moved = self.attack.maximize(
                     objective, x, self.threat, radius, begin, generator=generator

@@ -20,11 +20,12 @@ from skrobust._torch import differences, to_numpy, to_tensor
 from skrobust.attacks import Objective
 from skrobust.bridge import is_affine
 from skrobust.exceptions import UnsupportedEstimatorError, invalid
+from skrobust.metrics._climbs import Climb
 from skrobust.metrics._intervals import majority_share
 from skrobust.metrics._rows import Rows, quiet_names
 from skrobust.metrics._view import View, black_box, torch_view
 
-__all__ = ["Classification", "Climb", "Regression", "Verdict", "is_regression", "task_of"]
+__all__ = ["Classification", "Regression", "Verdict", "is_regression", "task_of"]
 
 BATCH = 4096
 
@@ -34,14 +35,6 @@ class Verdict(NamedTuple):
 
     value: np.ndarray
     broken: np.ndarray
-
-
-class Climb(NamedTuple):
-    """One search: the per-row value (None: the largest piece), its pieces, and when to stop."""
-
-    value: Callable[..., Tensor] | None
-    pieces: Callable[..., Tensor] | None
-    goal: float | None
 
 
 def task_of(estimator: Any, rows: Rows, y: Any, loss, tolerance) -> Classification | Regression:
@@ -159,7 +152,7 @@ class Classification:
 
     def objective(self, index: np.ndarray, climb: Climb) -> Objective:
         """What an attack makes large on rows ``index``."""
-        return _objective(climb, self._targets, index, self.view)
+        return climb.objective(self._targets, index, self.view.differentiable)
 
     def judge(self, moved: Any, values: np.ndarray) -> Verdict:
         """What became of all rows: ``moved`` in the user's container, ``values`` as numbers."""
@@ -252,7 +245,7 @@ class Regression:
 
     def objective(self, index: np.ndarray, climb: Climb) -> Objective:
         """What an attack makes large on rows ``index``."""
-        return _objective(climb, self._targets, index, self.view)
+        return climb.objective(self._targets, index, self.view.differentiable)
 
     def judge(self, moved: Any, values: np.ndarray) -> Verdict:
         """What became of all rows: ``moved`` in the user's container, ``values`` as numbers."""
@@ -309,13 +302,6 @@ _LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "squared": lambda prediction, y: (prediction - y).square().mean(dim=1),
     "absolute": lambda prediction, y: (prediction - y).abs().mean(dim=1),
 }
-
-
-def _objective(climb: Climb, targets: Tensor, index: np.ndarray, view: View) -> Objective:
-    y = targets[torch.as_tensor(index, device=targets.device)]
-    return Objective(
-        climb.value, y, pieces=climb.pieces, goal=climb.goal, differentiable=view.differentiable
-    )
 
 
 def _per_row(values: Any, n_rows: int) -> Tensor:
