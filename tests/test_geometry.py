@@ -150,7 +150,7 @@ def batches(draw):
 
 
 @pytest.mark.parametrize("name", NORMS)
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=150, derandomize=True)
 @given(batch=batches())
 def test_projection_and_steepest_point_certify_each_other(name, batch):
     """p is the projection of v exactly when no point of the set is higher along v - p than p."""
@@ -161,7 +161,9 @@ def test_projection_and_steepest_point_certify_each_other(name, batch):
     for u in (p, s):
         assert (u >= lo).all() and (u <= hi).all()
         length = norm.length(u.double())
-        assert (length <= radius.double() * (1 + 50 * eps * math.sqrt(v.shape[1])) + 1e-30).all()
+        # squares of lengths below the root of the smallest number vanish
+        limit = radius.double() * (1 + 50 * eps * math.sqrt(v.shape[1]))
+        assert (length <= limit + v.shape[1] * torch.finfo(v.dtype).tiny ** 0.5).all()
     gap = ((v - p) * (s - p)).double().sum(dim=1)
     size = (v.abs().double().sum(dim=1) + 1) * (radius.double() + p.abs().double().sum(dim=1))
     assert (gap <= 100 * eps * size + 100 * eps * (v.double() ** 2).sum(dim=1)).all()

@@ -15,7 +15,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
-__all__ = ["L1", "L2", "LINF", "Norm", "find_norm"]
+__all__ = ["L1", "L2", "LINF", "Norm", "find_norm", "wide"]
 
 
 def _caps(signs: Tensor, radius: Tensor, lo: Tensor, hi: Tensor) -> Tensor:
@@ -185,6 +185,12 @@ class _L1(Norm):
         The sum falls with t, linear between the breakpoints where a coordinate leaves its cap
         (``size - cap``) or reaches 0 (``size``).
         """
+        narrow = size.dtype
+        size, caps, radius = (
+            wide(size),
+            wide(caps),
+            wide(radius),
+        )  # far points: t cancels most of size
         kept, kept_caps = self._contenders(size, caps, radius)
         stops, order = torch.cat([(kept - kept_caps).clamp(min=0), kept], dim=1).sort(dim=1)
         ones = torch.ones_like(kept)
@@ -199,7 +205,7 @@ class _L1(Norm):
         between = ((u > 0) & (u < caps)).to(u.dtype)
         excess = u.sum(dim=1, keepdim=True) - radius[:, None]
         excess = excess / between.sum(dim=1, keepdim=True).clamp(min=1)
-        return torch.minimum((u - excess * between).clamp(min=0), caps)
+        return torch.minimum((u - excess * between).clamp(min=0), caps).to(narrow)
 
     @staticmethod
     def _contenders(size: Tensor, caps: Tensor, radius: Tensor) -> tuple[Tensor, Tensor]:
@@ -237,6 +243,11 @@ class _L1(Norm):
         signs = _rand(free, generator).sub(0.5).sign()
         total = u.sum(dim=1, keepdim=True) + rest
         return signs * u / total.clamp(min=torch.finfo(free.dtype).tiny)
+
+
+def wide(values: Tensor) -> Tensor:
+    """Values in double precision, where the device has it."""
+    return values if values.device.type == "mps" else values.double()
 
 
 def _rand(like: Tensor, generator: torch.Generator) -> Tensor:

@@ -119,7 +119,7 @@ class Columns:
 
 def _floats(X) -> np.ndarray:
     if hasattr(X, "detach"):
-        X = X.detach().cpu()
+        X = X.detach().cpu().double()
     if hasattr(X, "to_numpy") and hasattr(X, "iloc"):  # pandas: its own NA is no float
         return X.to_numpy(dtype=np.float64, na_value=np.nan)
     return np.asarray(X, dtype=np.float64)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from skrobust._torch import per_row
 from skrobust.threats._base import Region
-from skrobust.threats._geometry import Norm
+from skrobust.threats._geometry import Norm, wide
 
 __all__ = ["BallRegion", "Room"]
 
@@ -98,13 +98,13 @@ class BallRegion(Region):
         if self.norm.is_box:
             return z
         for _ in range(4):
-            length, radius = self._length(z), _wide(self.radius)
+            length, radius = self._length(z), wide(self.radius)
             over = torch.nonzero(length > radius).flatten()
             if len(over) == 0:
                 return z
             share = radius[over] / length[over] * (1 - 4 * torch.finfo(z.dtype).eps)
             z = z.index_copy(0, over, _towards(self.x[over], z[over], share))
-        over = torch.nonzero(self._length(z) > _wide(self.radius)).flatten()
+        over = torch.nonzero(self._length(z) > wide(self.radius)).flatten()
         return z.index_copy(0, over, self.x[over])
 
     def take(self, rows: Tensor) -> BallRegion:
@@ -113,7 +113,7 @@ class BallRegion(Region):
 
     def _length(self, z: Tensor) -> Tensor:
         """How far each row moved, in steps, measured in double precision where there is one."""
-        u = (_wide(z) - _wide(self.x)) / _wide(self.scale)
+        u = (wide(z) - wide(self.x)) / wide(self.scale)
         return self.norm.length(torch.nan_to_num(u, nan=0.0).flatten(1))
 
     def _steps(self, z: Tensor) -> Tensor:
@@ -166,10 +166,6 @@ def _without_nan(z: Tensor, x: Tensor) -> Tensor:
     if z.device.type == "cpu" and not torch.isnan(z.sum()):
         return z
     return torch.where(torch.isnan(z), x, z)
-
-
-def _wide(values: Tensor) -> Tensor:
-    return values if values.device.type == "mps" else values.double()
 
 
 def _towards(x: Tensor, z: Tensor, share: Tensor) -> Tensor:
