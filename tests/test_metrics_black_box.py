@@ -30,7 +30,8 @@ X, y = X[::3], y[::3]
 @pytest.fixture(autouse=True)
 def quiet():
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        for kind in (UserWarning, RuntimeWarning, FutureWarning):
+            warnings.simplefilter("error", kind)
         warnings.simplefilter("ignore", BlackBoxWarning)
         yield
 

@@ -45,7 +45,8 @@ def by_name(frame):
 @pytest.fixture(autouse=True)
 def no_warnings():
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        for kind in (UserWarning, RuntimeWarning, FutureWarning):
+            warnings.simplefilter("error", kind)
         yield
 
 
