@@ -55,6 +55,10 @@ class RobustScorer(BaseEstimator):
     where a row is lost), one for a classifier's loss (it climbs that to the end); a regressor's
     metrics share a single one. Names of ours cannot enter ``scoring="..."`` as strings.
 
+    A list of metrics that fails in some folds only meets a limit of scikit-learn's
+    (``'float' object is not subscriptable``): see the cause with ``error_score="raise"``, or give
+    a dict of scorers of one metric each.
+
     Examples
     --------
     >>> from sklearn.datasets import load_iris

@@ -117,6 +117,13 @@ def worst_case(
     skrobust.exceptions.BlackBoxWarning
         Once per class of estimator, when ``attack="auto"`` finds no torch view.
 
+    Notes
+    -----
+    The margin is what counts, but with three classes and more gradient attacks follow a soft
+    maximum of the logit differences, in units of their spread: as telling as cross-entropy,
+    blind to no scale of the logits. Rows are judged by ``estimator.predict`` on ``X`` as returned;
+    where the torch view calls a row lost and ``predict`` does not, the search goes on.
+
     Examples
     --------
     >>> import numpy as np
