@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from skrobust._torch import per_row
-from skrobust.attacks._base import Attack, Best, Objective, Survivors
+from skrobust.attacks._base import Attack, Best, Objective, Survivors, beginning
 from skrobust.threats import Region
 
 __all__ = ["APGD", "checkpoints"]
@@ -23,15 +24,17 @@ class APGD(Attack):
     After Croce & Hein (2020, arXiv 2003.01690); for l1 the ascent direction is sparse as in
     Croce & Hein (2021, arXiv 2103.01208). What is climbed is the objective itself (a margin,
     which knows no saturation), and the first move is to the exact worst case of the objective's
-    linearisation, so that affine models are solved in one step.
+    linearisation, so that affine models are solved in one step. Every second restart goes part of
+    the way to that worst case (Frank-Wolfe) instead of taking projected steps: it finds other
+    optima, above all for l1.
 
     Parameters
     ----------
     n_steps : int
         Steps of one restart; each costs a forward and a backward pass.
     n_restarts : int
-        Restarts per row (and per target). The first begins at the best point so far (at the row
-        itself, if no ``start`` was handed to ``maximize``), later ones at random points.
+        Restarts per row (and per target). The first begins at the ``start`` handed to
+        ``maximize``, all others at random points.
     rho : float
         Share of steps that must go up between two checkpoints.
     momentum : float
@@ -86,12 +89,10 @@ class APGD(Attack):
                 (targets, start) = live.prune(targets, start)
                 if not len(live):
                     break
-                if restart:
-                    z = live.region.sample(generator)
-                else:
-                    z = live.best.z if start is None else start
+                z = beginning(live.region, None if restart else start, generator)
                 inner = Survivors(live.fn, live.region, live.best)
-                self._ascend(inner, z, None if targets is None else targets[:, k])
+                piece = None if targets is None else targets[:, k]
+                self._ascend(inner, z, piece, _stride if restart % 2 else _slide)
                 inner.close()
         live.close()
 
@@ -102,13 +103,16 @@ class APGD(Attack):
         n_targets = min(n_own, self.n_targets or self.max_targets)
         return pieces.topk(n_targets, dim=1).indices
 
-    def _ascend(self, live: Survivors, z: Tensor, piece: Tensor | None) -> None:
+    def _ascend(self, live: Survivors, z: Tensor, piece: Tensor | None, ahead: Callable) -> None:
         value, climbed, gradient = live.fn.gradient(z, piece)
         live.best.update(z, value)
         run = _Run.begin(z, climbed, gradient, 2 * live.region.radius)
         marks, since = checkpoints(self.n_steps), 0
         for k in range(1, self.n_steps + 1):
-            z = self._move(live.region, run, first=k == 1)
+            if k == 1:
+                z = live.region.steepest(run.gradient)
+            else:
+                z = self._move(live.region, run, ahead(live.region, run))
             value, climbed, gradient = live.fn.gradient(z, piece)
             live.best.update(z, value)
             run = run.moved(z, climbed, gradient)
@@ -121,12 +125,21 @@ class APGD(Attack):
                 if not len(live):
                     return
 
-    def _move(self, region: Region, run: _Run, first: bool) -> Tensor:
-        if first:
-            return region.steepest(run.gradient)
-        ahead = region.step(run.z, run.gradient, run.step)
+    def _move(self, region: Region, run: _Run, ahead: Tensor) -> Tensor:
         pull = self.momentum * (ahead - run.z) + (1 - self.momentum) * (run.z - run.before)
         return region.project(run.z + pull)
+
+
+def _slide(region: Region, run: _Run) -> Tensor:
+    """A projected step along the direction of steepest ascent."""
+    return region.step(run.z, run.gradient, run.step)
+
+
+def _stride(region: Region, run: _Run) -> Tensor:
+    """Part of the way to the worst case of the linearisation (Frank and Wolfe)."""
+    share = run.step / (2 * region.radius)
+    share = torch.where(region.radius > 0, share, torch.zeros_like(share))
+    return run.z + per_row(share, run.z) * (region.steepest(run.gradient) - run.z)
 
 
 class _Run(NamedTuple):

@@ -22,9 +22,9 @@ class Auto(Attack):
     1. A model without gradients is searched through its values (:class:`Search`).
     2. A model found to be affine is solved exactly (:class:`Exact`).
     3. Any other passes a cascade in which each member sees the rows that withstood the ones
-       before it: one large step from the row, PGD, APGD on the value, APGD on the pieces (margins
-       to the most promising classes) and a search without gradients. The last one finds models
-       whose gradients mislead.
+       before it: one large step from the row, a short APGD towards the most promising pieces
+       (margins to the nearest classes), a longer one with restarts towards more of them, and a
+       search without gradients. The last one finds models whose gradients mislead.
 
     The cascade resembles AutoAttack (Croce & Hein 2020, arXiv 2003.01690) but has other members,
     works with any number of classes, bounds and units, and is not comparable with it number by
@@ -33,11 +33,11 @@ class Auto(Attack):
     Parameters
     ----------
     n_steps : int
-        Steps of each ascent of the APGD members.
+        Steps of each ascent of the longer APGD.
     n_restarts : int
-        Restarts of APGD on the value.
+        Its restarts per piece.
     n_targets : int
-        Pieces that targeted APGD climbs.
+        How many pieces it climbs; an objective without pieces is climbed itself.
     n_queries : int
         Values per row that the search may ask for where there is a gradient.
     n_queries_black_box : int
@@ -58,8 +58,8 @@ class Auto(Attack):
 
     def __init__(
         self,
-        n_steps: int = 50,
-        n_restarts: int = 1,
+        n_steps: int = 25,
+        n_restarts: int = 2,
         n_targets: int = 9,
         n_queries: int = 100,
         n_queries_black_box: int = 1000,
@@ -91,13 +91,11 @@ class Auto(Attack):
         live.close()
 
     def _cascade(self) -> WorstOf:
-        steps = {"n_steps": self.n_steps}
         return WorstOf(
             [
                 PGD(n_steps=1, random_start=False),
-                PGD(n_steps=10),
-                APGD(n_restarts=self.n_restarts, **steps),
-                APGD(targeted=True, n_targets=self.n_targets, **steps),
+                APGD(n_steps=10, targeted=True, n_targets=min(3, self.n_targets)),
+                APGD(self.n_steps, self.n_restarts, targeted=True, n_targets=self.n_targets),
                 Search(n_queries=self.n_queries),
             ]
         )

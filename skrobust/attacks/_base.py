@@ -13,12 +13,13 @@ import torch
 from sklearn.base import BaseEstimator
 from torch import Tensor
 
+from skrobust._torch import per_row
 from skrobust.attacks._best import Best, Survivors
 from skrobust.attacks._objective import Objective, as_objective
 from skrobust.exceptions import invalid
 from skrobust.threats import Region, Threat
 
-__all__ = ["Attack", "Best", "Moved", "Objective", "Survivors", "as_objective"]
+__all__ = ["Attack", "Best", "Moved", "Objective", "Survivors", "as_objective", "beginning"]
 
 
 class Moved(NamedTuple):
@@ -65,7 +66,8 @@ class Attack(BaseEstimator):
         radius : float or Tensor of shape (n,)
             How far, in units of the threat's ``scale``.
         start : Tensor of shape (n, ...), optional
-            Moved rows to go on from; projected back if they lie outside.
+            Moved rows to go on from; projected back if they lie outside. A row that equals its
+            ``x`` is no start: attacks that begin at random points do so there.
         generator : torch.Generator, optional
             Source of randomness; without one a fixed seed is used.
 
@@ -94,8 +96,11 @@ class Attack(BaseEstimator):
         (start,) = live.prune(start)
         if start is not None and len(live):
             start = live.region.project(start.detach())
-            live.best.update(start, live.fn(start))
-            (start,) = live.prune(start)
+            if torch.equal(start, live.region.x):
+                start = None
+            else:
+                live.best.update(start, live.fn(start))
+                (start,) = live.prune(start)
         if len(live):
             self.search(live.fn, live.region, live.best, start, generator)
         live.close()
@@ -114,6 +119,17 @@ class Attack(BaseEstimator):
         they are settled, so that the value reported is the value of the very row returned.
         """
         raise NotImplementedError(f"{type(self).__name__} must override search().")
+
+
+def beginning(region: Region, start: Tensor | None, generator: torch.Generator) -> Tensor:
+    """Where an ascent begins: at ``start``, but at a random point where that is the row itself.
+
+    At the row itself many objectives (a divergence, a loss of 0) have no slope at all.
+    """
+    if start is None:
+        return region.sample(generator)
+    stayed = ((start == region.x) | region.x.isnan()).flatten(1).all(dim=1)
+    return torch.where(per_row(stayed, start), region.sample(generator), start)
 
 
 def _generator_for(x: Tensor, generator: torch.Generator | None) -> torch.Generator:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from skrobust.attacks._base import Attack, Best, Objective, Survivors
+from skrobust.attacks._base import Attack, Best, Objective, Survivors, beginning
 from skrobust.threats import Region
 
 __all__ = ["PGD"]
@@ -71,12 +71,10 @@ class PGD(Attack):
                 live.prune()
             if not len(live):
                 break
-            if restart == 0 and start is not None:
-                z = start
-            elif restart or self.random_start:
-                z = live.region.sample(generator)
+            if restart or self.random_start:
+                z = beginning(live.region, None if restart else start, generator)
             else:
-                z = live.region.x
+                z = live.region.x if start is None else start
             self._ascend(live, z)
         live.close()
 
