@@ -14,6 +14,10 @@ JOBS ?= 2
 ARGS ?=
 PYTEST = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS)
 
+# torch's threads spin while they wait for each other; on a busy machine that costs several times
+# the work itself.
+export OMP_WAIT_POLICY ?= PASSIVE
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test proof lint format docs bench peers clean
 

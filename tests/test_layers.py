@@ -21,6 +21,7 @@ LAYERS = [
     "smoothing",
     "nets",
     "bridge",
+    "trees",
     "estimators",
     "metrics",
     "certificates",
@@ -49,6 +50,8 @@ def imports(tree: ast.AST) -> list[tuple[str, str]]:
 def complaints(path: Path, source: str) -> list[str]:
     """What is wrong with a file of the package."""
     tree, layer, found = ast.parse(source), path.with_suffix("").parts[1], []
+    if layer not in LAYERS:
+        return [f"{layer} has no place in the list of layers"]
     for module, name in imports(tree):
         root, *inner = module.split(".")
         if root == "":
@@ -98,6 +101,7 @@ def test_file_keeps_to_its_layer(path):
 @pytest.mark.parametrize(
     ("path", "source", "complaint"),
     [
+        ("mine/_a.py", "", "no place"),
         ("threats/_a.py", "from skrobust.attacks import PGD", "comes later"),
         ("threats/_a.py", "def f():\n    import skrobust.attacks", "comes later"),
         ("threats/_a.py", "from skrobust import LpBall", "comes later"),
