@@ -14,6 +14,8 @@ from sklearn.ensemble import GradientBoostingRegressor, RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import FixedThresholdClassifier
 from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import KBinsDiscretizer
 from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
@@ -224,3 +226,15 @@ def test_search_finds_most_of_what_gradients_find():
     searched = robust_accuracy_score(closed, X, y, radius=0.4, random_state=0)
     assert Evaluation(closed, X, y).task.view.source == "decision_function"
     assert exact <= searched <= exact + 0.04
+
+
+def test_step_functions_are_searched_though_they_have_a_torch_view():
+    X, y = load_breast_cancer(return_X_y=True)
+    bins = KBinsDiscretizer(20, encode="onehot-dense", strategy="uniform")
+    model = make_pipeline(bins, LogisticRegression()).fit(X, y)
+    threat = LpBall(scale="std").bind(X)
+    options = dict(radius=0.2, threat=threat, random_state=0)
+    auto = robust_accuracy_score(model, X[:100], y[:100], **options)
+    search = robust_accuracy_score(model, X[:100], y[:100], attack="search", **options)
+    assert auto <= search + 0.01
+    assert auto < model.score(X[:100], y[:100]) - 0.1

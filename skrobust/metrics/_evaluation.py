@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from sklearn.base import clone
 
 from skrobust._compat import check_sample_weight
 from skrobust._params import check_integer, check_number
@@ -85,6 +86,10 @@ class Evaluation:
         self.rows = Rows(X)
         self.weight = check_sample_weight(sample_weight, self.rows.values)
         self.task = task_of(estimator, self.rows, y, loss, tolerance)
+        if self.task.view.jumps and isinstance(self.attack, Auto):
+            # some of its gradients are 0 although the output changes: search as without any
+            budget = self.attack.n_queries_black_box
+            self.attack = clone(self.attack).set_params(n_queries=budget)
         self._size = self._batch(batch_size)
         self._check_attack(estimator)
         self._check_threat()
@@ -144,9 +149,7 @@ class Evaluation:
         return z, forward, backward
 
     def generator(self, random_state: Any) -> torch.Generator:
-        if (
-            random_state is None
-        ):  # a fresh stream, not numpy's global one: measuring leaves no trace
+        if random_state is None:  # a stream of its own: measuring leaves no trace in numpy's
             random_state = np.random.RandomState()
         return generator_from(random_state, self.task.view.device)
 

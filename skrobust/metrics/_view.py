@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from skrobust._torch import evaluating, to_numpy, to_tensor
-from skrobust.bridge import as_torch
+from skrobust.bridge import as_torch, has_steps
 from skrobust.exceptions import BlackBoxWarning, UnsupportedEstimatorError
 from skrobust.metrics._rows import Rows, quiet_names
 
@@ -39,6 +39,11 @@ class View:
     @property
     def differentiable(self) -> bool:
         return self.module is not None
+
+    @property
+    def jumps(self) -> bool:
+        """Whether parts of the torch view are step functions (bins, encoders)."""
+        return self.module is not None and has_steps(self.module)
 
     @property
     def device(self) -> torch.device:
