@@ -91,6 +91,17 @@ def test_the_budget_holds_where_one_unit_in_the_last_place_is_many_steps(norm):
 
 
 @pytest.mark.parametrize("norm", NORMS)
+def test_steps_and_radii_that_float32_rounds_up(norm):
+    rng = np.random.default_rng(0)
+    scale = rng.uniform(0.1, 10, size=2000)
+    x = torch.tensor(rng.normal(size=(1, 2000)), dtype=torch.float32)
+    for radius in rng.uniform(0.01, 3, size=10):
+        z = LpBall(norm, scale).region(x, float(radius)).steepest(torch.ones_like(x))
+        u = (z.double() - x.double()).numpy() / scale
+        assert radius * (1 - 1e-5) <= np.linalg.norm(u, ORDERS[norm], axis=1).item() <= radius
+
+
+@pytest.mark.parametrize("norm", NORMS)
 def test_images(norm):
     images = torch.rand(5, 3, 4, 4)
     lit = images.numpy() + np.linspace(0.1, 1, 48).reshape(3, 4, 4)

@@ -69,9 +69,9 @@ class BallRegion(Region):
     def step(self, z: Tensor, gradient: Tensor, size: Tensor | float) -> Tensor:
         if isinstance(size, Tensor) and size.ndim:
             size = per_row(size, z)
-        if self.norm.is_box:  # a missing value has limits NaN: clamp keeps it missing
-            way = torch.nan_to_num(gradient, nan=0.0).sign()
-            return torch.clamp(z + size * self.scale * way, self.low, self.high)
+        if self.norm.is_box:  # clamp keeps missing values, whose limits are NaN; sign(NaN) is 0
+            moved = z + size * self.scale * gradient.sign()
+            return torch.clamp(moved, self.low, self.high)
         blocked = ((gradient > 0) & (z >= self.high)) | ((gradient < 0) & (z <= self.low))
         slope = self._slope(gradient.masked_fill(blocked, 0.0))
         return self.project(z + size * self.scale * self.norm.direction(slope).view_as(z))
