@@ -98,10 +98,7 @@ class APGD(Attack):
 
     def _targets(self, live: Survivors, z: Tensor) -> Tensor:
         """The most promising pieces of each row (n, n_targets), the largest first."""
-        pieces = live.fn.all_pieces(z)
-        n_own = int((pieces > -torch.inf).sum(dim=1).amax())
-        n_targets = min(n_own, self.n_targets or self.max_targets)
-        return pieces.topk(n_targets, dim=1).indices
+        return live.fn.ranked_pieces(z)[:, : self.n_targets or self.max_targets]
 
     def _ascend(self, live: Survivors, z: Tensor, piece: Tensor | None, ahead: Callable) -> None:
         value, climbed, gradient = live.fn.gradient(z, piece)

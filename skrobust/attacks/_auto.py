@@ -78,7 +78,9 @@ class Auto(Attack):
         start: Tensor | None,
         generator: torch.Generator,
     ) -> None:
-        if not fn.differentiable:
+        if fn.model is not None:
+            member = fn.model.searcher(self.n_queries_black_box)
+        elif not fn.differentiable:
             member = Search(n_queries=self.n_queries_black_box)
         elif self._solved(fn, region, best, generator):
             return

@@ -25,9 +25,9 @@ class Exact(Attack):
     Parameters
     ----------
     verify : bool
-        Whether to check, at the points found and at random ones, that values and gradients are
-        those of an affine function (two more gradients per piece). An objective that fails is an
-        error, for its answer would not be exact.
+        Whether to check, at the points found, opposite to them and at random ones, that values and
+        gradients are those of an affine function (three more gradients per piece). An objective
+        that fails is an error, for its answer would not be exact.
 
     Examples
     --------
@@ -67,33 +67,27 @@ def solve_affine(
 ) -> tuple[bool, Tensor]:
     """Report the linear worst case of each piece to ``best``, as long as pieces look affine.
 
-    Values and gradients at ``probe`` and at the points found are compared with those at the
-    rows; without ``probe`` nothing is compared. Returns whether every piece of every row passed,
+    Values and gradients at ``probe``, at the best point and at the one opposite are compared with
+    those at the rows; without ``probe`` nothing is compared. Returns whether every piece of every row passed,
     and which rows (n,) have no slope at all.
     """
     x = region.x
     flat = torch.ones(len(x), dtype=torch.bool, device=x.device)
-    for piece in _pieces(fn, x):
+    # one piece of each row at a time; None stands for the value itself
+    pieces = [None] if fn.pieces is None else fn.ranked_pieces(x).unbind(dim=1)
+    for piece in pieces:
         here = fn.gradient(x, piece)
         flat &= (here.gradient == 0).flatten(1).all(dim=1)
         found = region.steepest(here.gradient)
         if probe is None:
             best.update(found, fn(found))
             continue
-        for z in (found, probe):
+        for z in (found, region.steepest(-here.gradient), probe):
             there = fn.gradient(z, piece)
             best.update(z, there.value)
             if not _agree(here, there, x, z - x).all():
                 return False, flat
     return True, flat
-
-
-def _pieces(fn: Objective, x: Tensor) -> list[Tensor | None]:
-    """Each piece as a number per row, or None for the value itself."""
-    if fn.pieces is None:
-        return [None]
-    n_pieces = fn.all_pieces(x).shape[1]
-    return [torch.full((len(x),), k, device=x.device) for k in range(n_pieces)]
 
 
 def _agree(here: Climb, there: Climb, x: Tensor, shift: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -61,6 +61,9 @@ class Objective:
         False when only values can be had (a model that is no torch function).
     at_x : Tensor of shape (n,), optional
         The value at the rows themselves, where it is known already: saves one evaluation.
+    model : object, optional
+        What the values come from, for attacks that read it from within. Its
+        ``searcher(n_queries)`` is the attack that Auto leaves the work to.
 
     Examples
     --------
@@ -80,13 +83,14 @@ class Objective:
         goal: float | None = None,
         differentiable: bool = True,
         at_x: Tensor | None = None,
+        model: Any = None,
     ):
         if value is None and pieces is None:
             raise invalid("value", None, "a function, or None where pieces= are given")
         self.is_largest_piece = value is None
         self.value = self._largest_piece if value is None else value
         self.row_args, self.pieces, self.at_x = row_args, pieces, at_x
-        self.goal, self.differentiable = goal, differentiable
+        self.goal, self.differentiable, self.model = goal, differentiable, model
         self.divisible = True
         self._index: Tensor | None = None
         self._n_rows: int | None = None
@@ -101,11 +105,16 @@ class Objective:
         with torch.no_grad():
             return self.value(z, *self.row_args)
 
-    def all_pieces(self, z: Tensor) -> Tensor:
-        """All pieces (n, n_pieces) without gradients."""
+    def ranked_pieces(self, z: Tensor) -> Tensor:
+        """The numbers of each row's pieces at ``z``, the largest first; absent ones are left out.
+
+        Rows that have fewer pieces than others name absent ones at the end, which have no slope.
+        """
         self._forward.add(self._index, self._n_rows)
         with torch.no_grad():
-            return self.pieces(z, *self.row_args)
+            pieces = self.pieces(z, *self.row_args)
+        most = int((pieces > -torch.inf).sum(dim=1).amax())
+        return pieces.topk(most, dim=1).indices
 
     def gradient(self, z: Tensor, piece: Tensor | None = None) -> Climb:
         """Value at ``z``, and the function climbed with its gradient.

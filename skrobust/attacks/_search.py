@@ -25,7 +25,8 @@ class Search(Attack):
     * flips: a random part of the features (one, a few, all; a patch of pixels in images) goes to
       random extremes of the region, or part of the way there, as in the Square attack
       (Andriushchenko et al. 2020, arXiv 1912.00049);
-    * draws: a random point of the region, or a point on the way to it;
+    * draws: a random point of the region, or a point on the way to it, and, as long as no slope is
+      known, random corners;
     * learned moves: every value seen corrects an estimate of the slope (Kaczmarz steps), and the
       exact worst case of that slope, or a step along it, is tried. On smooth scores this comes
       close to an attack with gradients; on plateaus the slope stays 0 and costs nothing.
@@ -70,13 +71,13 @@ class Search(Attack):
         n_left, scan = self.n_queries, self._scan(spread, generator)
         while n_left > 0 and len(live):
             n_candidates = min(n_left, self._n_candidates(live))
-            n_left -= n_candidates
             if len(scan):
-                proposals = _corners(live.region, scan[:n_candidates])
+                proposals = _single_moves(live.region, scan[:n_candidates])
                 scan = scan[n_candidates:]
             else:
                 share = n_left / self.n_queries
                 proposals = _propose(live.region, at, spread, n_candidates, share, generator)
+            n_left -= len(proposals)
             at = self._round(live, at, proposals, spread, generator)
             at = _Place(*live.prune(*at))
         live.close()
@@ -127,7 +128,7 @@ class _Place(NamedTuple):
     slope: Tensor
 
 
-def _corners(region: Region, ways: Tensor) -> Tensor:
+def _single_moves(region: Region, ways: Tensor) -> Tensor:
     """Each row as far as it can go along one feature, (len(ways), n, d)."""
     n_rows, n_features = region.x.shape
     one = torch.nn.functional.one_hot(ways.abs() - 1, n_features) * ways.sign()[:, None]
@@ -140,7 +141,7 @@ def _propose(
     region: Region, at: _Place, spread: Tensor, n_candidates: int, share: float, generator
 ) -> Tensor:
     """Proposals (n_candidates, n, ...) of one round; ``share`` of the budget is left."""
-    kinds = ["flip", "draw", "flip", "learned" if (at.slope != 0).any() else "flip"]
+    kinds = ["flip", "draw", "flip", "learned" if (at.slope != 0).any() else "corner"]
     first = int(torch.randint(4, (1,), generator=generator, device=spread.device))
     drawn = [kinds[(first + k) % 4] for k in range(n_candidates)]
     found = []
@@ -169,6 +170,10 @@ class _Moves:
         afresh = per_row(self._random(len(x)) < 0.25, x)  # a flip of the row itself
         rest = torch.where(afresh, x, self.z)
         return self.region.project(torch.where(chosen, x + self._way() * (extreme - x), rest))
+
+    def corner(self) -> Tensor:
+        """All features at a random extreme."""
+        return self.region.steepest(self._random(*self.x.shape) - 0.5)
 
     def draw(self) -> Tensor:
         """A random point, or one between here and there."""
