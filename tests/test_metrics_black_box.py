@@ -54,7 +54,7 @@ class Strange(ClassifierMixin, BaseEstimator):
 @pytest.mark.parametrize(
     "model, source",
     [
-        (RandomForestClassifier(10, random_state=0), "predict_proba"),
+        (RandomForestClassifier(10, random_state=0), "trees"),
         (KNeighborsClassifier(3), "predict_proba"),
         (SVC(kernel=lambda a, b: a @ b.T, decision_function_shape="ovo"), "predict"),
         (SVC(kernel=lambda a, b: a @ b.T), "decision_function"),
@@ -195,32 +195,46 @@ def test_gradient_attacks_say_that_there_is_no_gradient(attack, radius):
         worst_case(forest, X, y, radius=radius, attack=attack)
 
 
+class Closed(LogisticRegression):
+    """Overrides a prediction method, so that nobody may look inside."""
+
+    def decision_function(self, X):
+        return super().decision_function(X)
+
+
+class Shut(Closed):
+    pass
+
+
 def test_said_once_per_class_and_only_of_auto():
-    forest = RandomForestClassifier(5, random_state=0).fit(X, y)
+    model = Closed().fit(X, y)
     _view._said.clear()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        worst_case(forest, X, y, radius=0.1, attack="search")
-        worst_case(forest, X, y, radius=0.1, attack="noise")
-        with pytest.raises(BlackBoxWarning, match="RandomForestClassifier.*upper estimate"):
-            worst_case(forest, X, y, radius=0.1)
-        worst_case(forest, X, y, radius=0.1)
-        robust_accuracy_score(forest, X, y, radius=0.1)
-        with pytest.raises(BlackBoxWarning, match="KNeighborsClassifier"):
-            worst_case(KNeighborsClassifier().fit(X, y), X, y, radius=0.1)
+        worst_case(model, X, y, radius=0.1, attack="search")
+        worst_case(model, X, y, radius=0.1, attack="noise")
+        with pytest.raises(BlackBoxWarning, match="Closed.*upper estimate"):
+            worst_case(model, X, y, radius=0.1)
+        worst_case(model, X, y, radius=0.1)
+        robust_accuracy_score(model, X, y, radius=0.1)
+        with pytest.raises(BlackBoxWarning, match="Shut"):
+            worst_case(Shut().fit(X, y), X, y, radius=0.1)
     _view._said.clear()
     with pytest.warns(BlackBoxWarning) as caught:
-        robust_accuracy_score(forest, X, y, radius=0.1)
+        robust_accuracy_score(model, X, y, radius=0.1)
     assert caught[0].filename == __file__
+
+
+def test_trees_are_no_black_box():
+    _view._said.clear()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for model in (RandomForestClassifier(5), DecisionTreeClassifier()):
+            worst_case(model.fit(X, y), X, y, radius=0.1)
 
 
 def test_search_finds_most_of_what_gradients_find():
     """The same model with and without its torch view."""
-
-    class Closed(LogisticRegression):
-        def decision_function(self, X):
-            return super().decision_function(X)
-
     open_model, closed = LogisticRegression().fit(X, y), Closed().fit(X, y)
     exact = robust_accuracy_score(open_model, X, y, radius=0.4)
     searched = robust_accuracy_score(closed, X, y, radius=0.4, random_state=0)

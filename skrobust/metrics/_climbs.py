@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from skrobust.attacks import Objective
+from skrobust.metrics._view import View
 
 __all__ = ["Climb", "soft_maximum"]
 
@@ -21,13 +22,18 @@ class Climb(NamedTuple):
     pieces: Callable[..., Tensor] | None
     goal: float | None
 
-    def objective(self, targets: Tensor, index: np.ndarray, differentiable: bool) -> Objective:
+    def objective(self, targets: Tensor, index: np.ndarray, view: View) -> Objective:
         """The same as an attack takes it, for the rows ``index``."""
         y = targets[torch.as_tensor(index, device=targets.device)]
         objective = Objective(
-            self.value, y, pieces=self.pieces, goal=self.goal, differentiable=differentiable
+            self.value,
+            y,
+            pieces=self.pieces,
+            goal=self.goal,
+            differentiable=view.differentiable,
+            model=view.model,
         )
-        if self.value is None and differentiable:
+        if self.value is None and view.differentiable:
             objective.value = self._guided  # the same numbers, a direction that sees further
         return objective
 

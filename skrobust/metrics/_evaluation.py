@@ -171,7 +171,7 @@ class Evaluation:
                 "Use attack='auto', 'search' or 'noise', or teach it one with "
                 "skrobust.bridge.register_torch_view.",
             )
-        if isinstance(self.attack, Auto):
+        if isinstance(self.attack, Auto) and self.task.view.model is None:
             say_black_box(estimator)
 
     def _check_threat(self) -> None:

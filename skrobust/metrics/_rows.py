@@ -38,6 +38,14 @@ class Rows:
         )
         self.values = checked.astype(_float_type(checked.dtype), copy=False)
 
+    @property
+    def column_types(self) -> list[np.dtype] | None:
+        """Float types of a frame's columns, where they are not all those of ``values``."""
+        if self._kind not in _TYPES:
+            return None
+        types = [np.dtype(kind) for kind in _TYPES[self._kind](self.given)]
+        return None if all(kind == self.values.dtype for kind in types) else types
+
     def __len__(self) -> int:
         return len(self.values)
 
@@ -205,6 +213,10 @@ def _write_polars(values: np.ndarray, given: Any, towards: np.ndarray | None) ->
     return type(given)(columns)
 
 
+_TYPES = {
+    "pandas": lambda X: [_column_type(dtype) for dtype in X.dtypes],
+    "polars": lambda X: [str(_polars_type(column)).lower() for column in X.get_columns()],
+}
 _READ = {
     "array": _read_array,
     "tensor": _read_tensor,

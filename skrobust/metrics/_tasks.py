@@ -23,7 +23,7 @@ from skrobust.exceptions import UnsupportedEstimatorError, invalid
 from skrobust.metrics._climbs import Climb
 from skrobust.metrics._intervals import majority_share
 from skrobust.metrics._rows import Rows, quiet_names
-from skrobust.metrics._view import View, black_box, torch_view
+from skrobust.metrics._view import View, black_box, forest_view, torch_view
 
 __all__ = ["Classification", "Regression", "Verdict", "is_regression", "task_of"]
 
@@ -110,7 +110,9 @@ class Classification:
         if self.view is None:
             order = ("predict_proba", "decision_function")
             order = order if loss == "log" else order[::-1]
-            self.view = black_box(estimator, rows, _coded(answers, classes), classes, order)
+            codes = _coded(answers, classes)
+            self.view = forest_view(estimator, rows, codes, len(classes))
+            self.view = self.view or black_box(estimator, rows, codes, classes, order)
         outputs = _outputs(self.view, rows.values, self.logits)
         _refuse_nan(outputs, rows, estimator)
         self.classes = self._named(classes, outputs.shape[1])
@@ -152,7 +154,7 @@ class Classification:
 
     def objective(self, index: np.ndarray, climb: Climb) -> Objective:
         """What an attack makes large on rows ``index``."""
-        return climb.objective(self._targets, index, self.view.differentiable)
+        return climb.objective(self._targets, index, self.view)
 
     def judge(self, moved: Any, values: np.ndarray) -> Verdict:
         """What became of all rows: ``moved`` in the user's container, ``values`` as numbers."""
@@ -223,9 +225,10 @@ class Regression:
         self.estimator, self.loss, self.tolerance = estimator, loss or "squared", tolerance
         self.y = _values(y)
         _same_length(rows, self.y)
-        self.view = torch_view(estimator) or black_box(estimator, rows, self.y, None)
-        outputs = _outputs(self.view, rows.values, self.view.forward)
         predicted = self._predict(rows.given)
+        self.view = torch_view(estimator) or forest_view(estimator, rows, predicted)
+        self.view = self.view or black_box(estimator, rows, self.y, None)
+        outputs = _outputs(self.view, rows.values, self.view.forward)
         predicted = outputs if predicted is None else predicted
         for found in (predicted, outputs):
             _refuse_nan(found, rows, estimator)
@@ -245,7 +248,7 @@ class Regression:
 
     def objective(self, index: np.ndarray, climb: Climb) -> Objective:
         """What an attack makes large on rows ``index``."""
-        return climb.objective(self._targets, index, self.view.differentiable)
+        return climb.objective(self._targets, index, self.view)
 
     def judge(self, moved: Any, values: np.ndarray) -> Verdict:
         """What became of all rows: ``moved`` in the user's container, ``values`` as numbers."""

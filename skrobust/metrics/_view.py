@@ -17,8 +17,9 @@ from skrobust._torch import evaluating, to_numpy, to_tensor
 from skrobust.bridge import as_torch, has_steps
 from skrobust.exceptions import BlackBoxWarning, UnsupportedEstimatorError
 from skrobust.metrics._rows import Rows, quiet_names
+from skrobust.trees import tree_view
 
-__all__ = ["View", "black_box", "say_black_box", "torch_view"]
+__all__ = ["View", "black_box", "forest_view", "say_black_box", "torch_view"]
 
 # Fewer rows than this share on which scores and predictions agree: the scores are not the model's
 # decision (thresholds moved, one-versus-one votes), and climbing them would be in vain.
@@ -29,12 +30,14 @@ AGREEMENT = 0.95
 class View:
     """``forward`` maps moved rows (n, ...) to logits or values (n, k), as tensors.
 
-    ``module`` is the torch view, ``None`` for a black box; ``source`` says what was asked.
+    ``module`` is the torch view, ``None`` for a black box; ``source`` says what was asked;
+    ``model`` is what an attack may read from within (a forest of trees).
     """
 
     forward: Callable[[Tensor], Tensor]
     source: str
     module: nn.Module | None = None
+    model: Any = None
 
     @property
     def differentiable(self) -> bool:
@@ -71,6 +74,27 @@ def torch_view(estimator: Any) -> View | None:
             return None
         raise
     return View(lambda z: _columns(module(z)), "torch", module)
+
+
+def forest_view(
+    estimator: Any, rows: Rows, predicted: np.ndarray, n_classes: int | None = None
+) -> View | None:
+    """Trees read from within; None where there are none, or predict does not answer as they do.
+
+    ``predicted`` are the estimator's own predictions of ``rows``: class numbers, or values.
+    """
+    if rows.values.ndim != 2 or rows.values.dtype == np.float16:
+        return None
+    forest = tree_view(estimator, rows.values.dtype, rows.column_types)
+    if forest is None:
+        return None
+    outputs = forest.outputs(rows.values)
+    if n_classes is None:
+        same = np.isclose(outputs, predicted.reshape(len(outputs), -1), rtol=1e-4, atol=1e-6)
+        same = same.all(axis=1) if same.shape == outputs.shape else np.zeros(1)
+    else:
+        same = (outputs.argmax(axis=1) == predicted) & (outputs.shape[1] == n_classes)
+    return View(forest.forward, "trees", model=forest) if same.mean() >= AGREEMENT else None
 
 
 def say_black_box(estimator: Any) -> None:

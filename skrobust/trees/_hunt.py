@@ -1,0 +1,198 @@
+"""The search for the worst leaves, row by row: climbs first, kicks next, proofs last."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from skrobust.attacks import Best, Objective
+from skrobust.threats import Region
+from skrobust.trees._climb import TOLERANCE, Ascent, largest_of
+from skrobust.trees._exact import solve, tree_bounds
+from skrobust.trees._forest import Forest
+from skrobust.trees._reach import Reach, Space, reach
+
+__all__ = ["Effort", "hunt"]
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How hard to search: states per row, rounds of kicks, and whether to prove the answer."""
+
+    n_states: int = 8
+    n_rounds: int = 5
+    exact: bool = False
+    time_limit: float = 10.0
+
+
+def hunt(
+    forest: Forest,
+    aims: np.ndarray,
+    fn: Objective,
+    region: Region,
+    best: Best,
+    effort: Effort,
+    random: np.random.Generator,
+) -> np.ndarray:
+    """Report the worst rows that can be found to ``best``; return proven bounds.
+
+    ``aims`` (n, n_aims, n_outputs) are weights of the outputs: the sum that each aim weighs out of
+    a row's scores is made as large as possible, one aim after the other, and ``fn`` judges.
+
+    Returns
+    -------
+    ndarray of shape (n, n_aims)
+        No place of the region has a larger sum of scores, by each aim.
+    """
+    size = int(np.clip(2**18 // max(1, len(forest.values)), 1, 1024))
+    bounds = []
+    for low in range(0, len(aims), size):
+        rows = torch.arange(low, min(low + size, len(aims)), device=region.x.device)
+        part = best.take(rows)
+        chunk = _Hunt(forest, aims[low : low + size], fn.take(rows), region.take(rows), part)
+        chunk.run(effort, random)
+        best.put(rows, part)
+        bounds.append(chunk.bounds / forest.divisor)
+    return np.concatenate(bounds)
+
+
+class _Hunt:
+    """Some rows, what they can reach, and the best sums so far (before the divisor)."""
+
+    def __init__(self, forest: Forest, aims, fn: Objective, region: Region, best: Best):
+        self.forest, self.aims, self.fn, self.region, self.best = forest, aims, fn, region, best
+        self.space = Space(region)
+        self.reach = reach(forest, self.space)
+        self.offsets = aims @ forest.base
+        n_aims = aims.shape[1]
+        every = [tree_bounds(self.reach, self.gains(self.reach, aim)) for aim in range(n_aims)]
+        self.bounds = self.offsets + np.stack(every, axis=1)
+        self.found = np.full(self.bounds.shape, -np.inf)
+        # margins pass their goal where the scores do, whatever the link
+        self.goal = 0.0 if fn.goal == 0 and forest.is_classifier else None
+        self.slack = TOLERANCE * max(1e-300, float(np.abs(forest.values).max(initial=0.0)))
+        self.can_move = np.zeros(len(aims), dtype=bool)
+        self.can_move[self.reach.slot_row] = True
+
+    def run(self, effort: Effort, random: np.random.Generator) -> None:
+        one_tree = self.forest.n_trees == 1
+        self._each_aim(self._choose if one_tree else self._climb)
+        if one_tree:
+            self.bounds = np.where(self.can_move[:, None], self.found, self.bounds)
+            return
+        if effort.n_rounds:
+            self._each_aim(lambda aim, rows: self._kick(aim, rows, effort, random))
+        if effort.exact:
+            self._each_aim(lambda aim, rows: self._solve(aim, rows, effort.time_limit))
+
+    def gains(self, part: Reach, aim: int, rows: np.ndarray | None = None) -> np.ndarray:
+        """What each leaf adds to the sum of an aim."""
+        weights = self.aims[:, aim] if rows is None else self.aims[rows, aim]
+        return np.einsum("lk,lk->l", self.forest.values[part.leaf], weights[part.row])
+
+    def _each_aim(self, work) -> None:
+        """Do ``work(aim, rows)``, for each row with its most promising aim first."""
+        order = np.argsort(-self.bounds, axis=1, kind="stable")
+        for rank in range(order.shape[1]):
+            rows = np.flatnonzero(self._open(order[:, rank]))
+            for aim in np.unique(order[rows, rank]):
+                work(int(aim), rows[order[rows, rank] == aim])
+
+    def _open(self, aim: np.ndarray) -> np.ndarray:
+        """Rows in which an aim (of its own for each row) may still give something better."""
+        at = np.arange(len(aim))
+        bound, found = self.bounds[at, aim], self.found[at, aim]
+        open_ = self.can_move & (bound > found + self.slack)
+        if self.goal is None:
+            return open_
+        lost = (self.best.value > self.fn.goal).cpu().numpy()
+        return open_ & ~lost & (bound >= self.goal - self.slack)
+
+    def _choose(self, aim: int, rows: np.ndarray) -> None:
+        """One tree: each leaf can be had, so the best one is the answer."""
+        part = self.reach.take(rows)
+        gains = self.gains(part, aim, rows)
+        first = np.searchsorted(part.row, np.arange(len(rows)))
+        leaf = largest_of(gains, first)
+        cells = part.home.copy()
+        side = np.flatnonzero(np.isin(part.side_leaf, leaf))
+        slot = part.slot[side]
+        cells[slot] = np.clip(cells[slot], part.low[side], part.high[side])
+        self._report(aim, rows, part, cells, gains[leaf])
+
+    def _climb(self, aim: int, rows: np.ndarray) -> None:
+        part = self.reach.take(rows)
+        ascent = Ascent(part, self.gains(part, aim, rows)[None])
+        cells = ascent.climb(part.home[None])
+        self._report(aim, rows, part, cells[0], ascent.value(cells)[0])
+
+    def _kick(self, aim: int, rows: np.ndarray, effort: Effort, random) -> None:
+        """Climbs from many places; where ways have a price, at several prices first."""
+        sides = np.bincount(self.reach.row[self.reach.side_leaf], minlength=len(self.aims))
+        limit = max(2**20 // effort.n_states, int(sides[rows].max(initial=0)))
+        batch = (np.cumsum(sides[rows]) - 1) // limit
+        for number in np.unique(batch):
+            self._kick_some(aim, rows[batch == number], effort, random)
+
+    def _kick_some(self, aim: int, rows: np.ndarray, effort: Effort, random) -> None:
+        part = self.reach.take(rows)
+        gains = self.gains(part, aim, rows)
+        ascent = Ascent(part, np.repeat(gains[None], effort.n_states, axis=0))
+        cells = np.repeat(part.home[None], effort.n_states, axis=0)
+        if ascent.has_budget:
+            worth = tree_bounds(part, gains) - ascent.value(cells[:1])[0]
+            worth = worth / np.maximum(part.budget, np.finfo(float).tiny)
+            prices = np.linspace(0, 2, effort.n_states)[:, None] * worth
+            cells = ascent.climb(cells, price=prices)
+        cells = ascent.climb(cells)
+        value = ascent.value(cells)
+        for _ in range(effort.n_rounds):
+            self._report_best(aim, rows, part, cells, value)
+            stay = self._open(np.full(len(self.aims), aim))[rows]
+            if not stay.any():
+                return
+            if 2 * stay.sum() < len(rows):
+                slots = stay[part.slot_row]
+                rows, cells, value = rows[stay], cells[:, slots], value[:, stay]
+                part = part.take(np.flatnonzero(stay))
+                gains = self.gains(part, aim, rows)
+                ascent = Ascent(part, np.repeat(gains[None], effort.n_states, axis=0))
+            new = ascent.climb(ascent.kick(cells, random))
+            there = ascent.value(new)
+            better = there >= value
+            value = np.where(better, there, value)
+            cells = np.where(better[:, part.slot_row], new, cells)
+        self._report_best(aim, rows, part, cells, value)
+
+    def _solve(self, aim: int, rows: np.ndarray, time_limit: float) -> None:
+        for row in rows:
+            part = self.reach.take(np.array([row]))
+            gains = self.gains(part, aim, np.array([row]))
+            solved = solve(part, gains, time_limit)
+            bound = min(self.bounds[row, aim], solved.bound + self.offsets[row, aim])
+            self.bounds[row, aim] = max(bound, self.found[row, aim])
+            if solved.cells is not None:
+                value = Ascent(part, gains[None]).value(solved.cells[None])[0]
+                self._report(aim, np.array([row]), part, solved.cells, value)
+
+    def _report_best(self, aim: int, rows, part: Reach, cells, value) -> None:
+        top = value.argmax(axis=0)
+        each = np.arange(len(rows))
+        self._report(
+            aim, rows, part, cells[top[part.slot_row], np.arange(len(part.home))], value[top, each]
+        )
+
+    def _report(self, aim: int, rows, part: Reach, cells, value) -> None:
+        """Move rows to their cells where that is better, and let the objective judge."""
+        value = value + self.offsets[rows, aim]
+        better = value > self.found[rows, aim]
+        self.found[rows[better], aim] = value[better]
+        if not better.any():
+            return
+        z = part.moved(self.space.x[rows], cells)[better]
+        x = self.region.x
+        where = torch.as_tensor(rows[better], device=x.device)
+        settled = self.region.take(where).settle(torch.as_tensor(z).to(x.dtype).to(x.device))
+        self.best.update(settled, self.fn.take(where)(settled).to(self.best.value.dtype), where)

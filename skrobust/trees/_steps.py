@@ -1,0 +1,247 @@
+"""What stands before the trees: pipelines of maps that treat each column on its own."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+from sklearn import preprocessing
+from sklearn.compose import ColumnTransformer
+from sklearn.feature_selection import SelectorMixin
+from sklearn.frozen import FrozenEstimator
+from sklearn.impute import SimpleImputer
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import FeatureUnion, Pipeline
+
+from skrobust.bridge._compose import positions
+from skrobust.trees._floats import last_below
+from skrobust.trees._read import Step
+from skrobust.trees._sklearn import standing_alone
+
+__all__ = ["chain", "pulled_back", "unwrapped"]
+
+SEARCH = GridSearchCV.__base__  # what all searches share, halving ones included
+SCALERS = (
+    *(preprocessing.StandardScaler, preprocessing.MinMaxScaler, preprocessing.MaxAbsScaler),
+    *(preprocessing.RobustScaler, preprocessing.Binarizer),
+)
+
+
+def unwrapped(estimator: Any) -> tuple[list[Any], Any]:
+    """The transformers of a Pipeline, and the model behind searches and frozen estimators."""
+    if isinstance(estimator, SEARCH):
+        return unwrapped(getattr(estimator, "best_estimator_", None))
+    if isinstance(estimator, FrozenEstimator):
+        return unwrapped(estimator.estimator)
+    if not isinstance(estimator, Pipeline):
+        return [], estimator
+    *before, last = [step for _, step in estimator.steps]
+    inner, model = unwrapped(last)
+    return before + inner, model
+
+
+def step_of(part: Any, n_columns: int, dtype) -> Step | None:
+    """A transformer as a map of single columns; None where it is not one, or falls somewhere."""
+    if _is_identity(part):
+        return _rising(_same, n_columns)
+    if isinstance(part, Pipeline):
+        return chain([step for _, step in part.steps], n_columns, dtype)
+    if isinstance(part, ColumnTransformer):
+        return _columns(part, dtype)
+    if isinstance(part, FeatureUnion):
+        return _union(part, n_columns, dtype)
+    if isinstance(part, SelectorMixin):
+        index = part.get_support(indices=True)
+        return _rising(lambda X: X[:, index], n_columns, index)
+    if type(part) in SCALERS:
+        return _rising(_call(part), n_columns)
+    if type(part) is SimpleImputer:
+        return _imputer(part)
+    if type(part) in (preprocessing.OneHotEncoder, preprocessing.OrdinalEncoder):
+        return _encoder(part)
+    return None
+
+
+def _is_identity(part: Any) -> bool:
+    if type(part) is preprocessing.FunctionTransformer:
+        return part.func is None
+    return part is None or (isinstance(part, str) and part == "passthrough")
+
+
+def _call(part: Any):
+    def apply(X: np.ndarray) -> np.ndarray:
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")  # no names here, unknown categories
+            # sums may overflow far out, and infinity would be refused
+            limit = np.finfo(X.dtype).max
+            X = np.clip(X, -limit, limit)
+            try:
+                found = part.transform(X)
+            except ValueError:  # no missing values here: then nobody will ask what becomes of them
+                found = part.transform(np.nan_to_num(X))
+        found = found.toarray() if hasattr(found, "toarray") else found
+        return np.asarray(found)
+
+    return apply
+
+
+def _imputer(part: SimpleImputer) -> Step | None:
+    given = part.missing_values
+    if not isinstance(given, float) or not np.isnan(given) or part.add_indicator:
+        return None  # a number that stands for missing would jump to another
+    kept = np.arange(part.n_features_in_)
+    if not part.keep_empty_features:
+        kept = kept[[not _is_nan(value) for value in part.statistics_]]
+    return _rising(_call(part), part.n_features_in_, kept)
+
+
+def _is_nan(value: Any) -> bool:
+    return isinstance(value, float) and np.isnan(value)
+
+
+def _encoder(part: Any) -> Step | None:
+    """Each category stands alone; whatever lies between is unknown."""
+    if any(known.dtype.kind not in "iufb" for known in part.categories_):
+        return None
+    n_in = len(part.categories_)
+    sources = np.arange(n_in)
+    knots = tuple(zip(sources.tolist(), map(standing_alone, part.categories_), strict=True))
+    if isinstance(part, preprocessing.OneHotEncoder):
+        names = part.get_feature_names_out([str(i) for i in sources])  # "column_category"
+        sources = np.array([int(name.partition("_")[0]) for name in names], dtype=np.int64)
+    rises = np.zeros(len(sources), dtype=bool)
+    if part.handle_unknown != "error":
+        return Step(_call(part), n_in, sources, rises, knots)
+    call, known = _call(part), [np.asarray(own, dtype=np.float64) for own in part.categories_]
+
+    def refuses(X: np.ndarray) -> np.ndarray:
+        return np.stack([~np.isin(X[:, i], own) for i, own in enumerate(known)], axis=1)
+
+    def apply(X: np.ndarray) -> np.ndarray:
+        return call(np.where(refuses(X), [own[0] for own in known], X))
+
+    return Step(apply, n_in, sources, rises, knots, refuses)
+
+
+def chain(parts: list[Any], n_columns: int, dtype) -> Step | None:
+    """Maps one after the other, as one."""
+    whole = _rising(_same, n_columns)
+    for part in parts:
+        step = part if isinstance(part, Step) else step_of(part, len(whole.sources), dtype)
+        if step is None:
+            return None
+        whole = _after(whole, step, dtype)
+    return whole
+
+
+def _after(first: Step, then: Step, dtype) -> Step:
+    knots = list(first.knots)
+    for column, ends in then.knots:
+        if first.rises[column]:  # otherwise it is constant between knots already
+            (ends,) = pulled_back(first, {column: ends}, dtype)
+            knots.append((int(first.sources[column]), ends))
+    return Step(
+        lambda X: then.apply(first.apply(X)),
+        first.n_in,
+        first.sources[then.sources],
+        first.rises[then.sources] & then.rises,
+        tuple(knots),
+        _refusals([(first, None), (then, first)], first.n_in),
+    )
+
+
+def _refusals(parts: list[tuple[Step, Any]], n_in: int):
+    """Refused entries of all parts; with each the map, or the columns, that come before it."""
+    parts = [(step, first) for step, first in parts if step.refuses is not None]
+    if not parts:
+        return None
+
+    def refuses(X: np.ndarray) -> np.ndarray:
+        found = np.zeros((len(X), n_in), dtype=bool)
+        for step, first in parts:
+            if isinstance(first, Step):
+                seen, columns = first.apply(X), first.sources
+            else:
+                columns = np.arange(n_in) if first is None else first
+                seen = X[:, columns]
+            refused = step.refuses(seen)
+            for at, column in enumerate(columns):
+                found[:, column] |= refused[:, at]
+        return found
+
+    return refuses
+
+
+def pulled_back(step: Step, limits: dict[int, np.ndarray], dtype) -> list[np.ndarray]:
+    """For each limit of outputs that never fall, the last input that keeps to it, exactly."""
+    found = {output: ends for output, ends in limits.items() if not len(ends)}
+    left = [output for output, ends in limits.items() if len(ends)]
+    while left:  # all outputs at once that come of different inputs
+        _, first = np.unique(step.sources[left], return_index=True)
+        now = [left[i] for i in first]
+        width = max(len(limits[output]) for output in now)
+        asked = np.stack([np.pad(limits[o], (0, width - len(limits[o])), "edge") for o in now], 1)
+
+        def seen(values: np.ndarray, now=now, width=width) -> np.ndarray:
+            X = np.zeros((width, step.n_in), dtype=dtype)
+            X[:, step.sources[now]] = values
+            return step.apply(X)[:, now]
+
+        ends = last_below(seen, asked, dtype)
+        found |= {output: ends[: len(limits[output]), i] for i, output in enumerate(now)}
+        left = [output for output in left if output not in found]
+    return [found[output] for output in limits]
+
+
+def _rising(apply, n_in: int, sources: np.ndarray | None = None) -> Step:
+    sources = np.arange(n_in) if sources is None else sources
+    return Step(apply, n_in, sources, np.ones(len(sources), dtype=bool))
+
+
+def _same(X: np.ndarray) -> np.ndarray:
+    return X
+
+
+def _beside(parts: list[tuple[Step, np.ndarray, float]], n_in: int) -> Step:
+    """Maps of some columns each, with a weight, side by side."""
+
+    def apply(X: np.ndarray) -> np.ndarray:
+        found = [step.apply(X[:, at]) for step, at, _ in parts]
+        weighed = zip(found, (weight for *_, weight in parts), strict=True)
+        return np.concatenate([one if w == 1 else one * w for one, w in weighed], axis=1)
+
+    return Step(
+        apply,
+        n_in,
+        np.concatenate([at[step.sources] for step, at, _ in parts]).astype(np.int64),
+        np.concatenate([step.rises for step, *_ in parts]),
+        tuple((int(at[i]), ends) for step, at, _ in parts for i, ends in step.knots),
+        _refusals([(step, at) for step, at, _ in parts], n_in),
+    )
+
+
+def _columns(part: ColumnTransformer, dtype) -> Step | None:
+    weights, found = part.transformer_weights or {}, []
+    for name, inner, given in part.transformers_:
+        index = np.asarray(positions(part, given), dtype=np.int64)
+        if (isinstance(inner, str) and inner == "drop") or not len(index):
+            continue
+        found.append((step_of(inner, len(index), dtype), index, weights.get(name, 1)))
+    return _checked(found, part.n_features_in_)
+
+
+def _union(part: FeatureUnion, n_columns: int, dtype) -> Step | None:
+    weights, found = part.transformer_weights or {}, []
+    for name, inner in part.transformer_list:
+        if not (isinstance(inner, str) and inner == "drop"):
+            found.append(
+                (step_of(inner, n_columns, dtype), np.arange(n_columns), weights.get(name, 1))
+            )
+    return _checked(found, n_columns)
+
+
+def _checked(parts: list, n_in: int) -> Step | None:
+    if not parts or any(step is None or weight <= 0 for step, _, weight in parts):
+        return None
+    return _beside(parts, n_in)
