@@ -14,7 +14,16 @@ import pytest
 import skrobust
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ["threats", "attacks", "smoothing", "datasets", "testing"]
+PACKAGES = [
+    "threats",
+    "attacks",
+    "smoothing",
+    "bridge",
+    "estimators",
+    "metrics",
+    "datasets",
+    "testing",
+]
 
 
 def tracked_files() -> list[Path]:
