@@ -137,6 +137,8 @@ def test_constant_columns_cannot_move_and_one_warning_says_so(scale):
     assert len(seen) == 1 and seen[0].filename == __file__
     assert threat.frozen.tolist() == [False] * 4 + [True] * 2
     check_threat_laws(threat, rows(), 0.5)
+    with pytest.warns(RobustnessWarning):  # what the user froze stays frozen
+        assert LpBall(scale=scale, frozen=["age"]).bind(frame).frozen.tolist()[:2] == [True, False]
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # nobody needs to hear of columns that are frozen anyway
         LpBall(scale=scale, frozen=["share", "score"]).bind(frame)
