@@ -6,8 +6,15 @@ import torch
 from scipy.special import log_softmax, softmax
 
 from skrobust._torch import evaluating
-from skrobust.smoothing import DIVERGENCES, KL, Gradient, LossGap, Squared, check_divergence
-from skrobust.smoothing import Setting
+from skrobust.smoothing import (
+    DIVERGENCES,
+    KL,
+    Gradient,
+    LossGap,
+    Setting,
+    Squared,
+    check_divergence,
+)
 from skrobust.threats import LpBall
 
 RNG = np.random.default_rng(0)
@@ -50,7 +57,9 @@ def test_gradient_is_radius_times_dual_norm(norm, dual):
     x = torch.as_tensor(RNG.normal(size=(7, 4)))
     weight = torch.as_tensor(RNG.normal(size=(4, 3)))
     threat = LpBall(norm, scale=[1.0, 2.0, 0.5, 3.0])
-    setting = Setting(lambda rows: rows @ weight, cross_entropy, lambda: threat.region(x, 0.3), None)
+    setting = Setting(
+        lambda rows: rows @ weight, cross_entropy, lambda: threat.region(x, 0.3), None
+    )
     y = torch.as_tensor(Y)
     found = Gradient().penalty(x, x @ weight, y, setting)
     rows = x.clone().requires_grad_(True)
@@ -61,7 +70,9 @@ def test_gradient_is_radius_times_dual_norm(norm, dual):
 
 
 def test_gradient_can_be_differentiated_again():
-    net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Tanh(), torch.nn.Linear(8, 3)).double()
+    net = torch.nn.Sequential(
+        torch.nn.Linear(4, 8), torch.nn.Tanh(), torch.nn.Linear(8, 3)
+    ).double()
     x, y = torch.as_tensor(RNG.normal(size=(7, 4))), torch.as_tensor(Y)
     setting = Setting(net, cross_entropy, lambda: LpBall().region(x, 0.1), None)
     Gradient().penalty(x, net(x), y, setting).sum().backward()

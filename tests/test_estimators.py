@@ -3,7 +3,6 @@
 import warnings
 
 import numpy as np
-import pandas as pd
 import polars as pl
 import pytest
 import torch
@@ -81,7 +80,9 @@ def test_every_divergence_and_threat_learns_three_classes(module, divergence, th
 @pytest.mark.parametrize("attack", ["auto", "noise", "pgd", "apgd", PGD(n_steps=2)])
 def test_every_attack_trains(attack):
     X, y = iris()
-    assert RobustClassifier(attack=attack, max_epochs=15, random_state=0).fit(X, y).score(X, y) > 0.8
+    assert (
+        RobustClassifier(attack=attack, max_epochs=15, random_state=0).fit(X, y).score(X, y) > 0.8
+    )
 
 
 def test_exact_attack_trains_the_linear_module():
@@ -131,13 +132,20 @@ def test_regression_with_several_outputs_and_with_one_column():
 
 @pytest.mark.parametrize(
     ("shape", "layer"),
-    [((5,), None), ((2, 20), torch.nn.Conv1d), ((1, 8, 8), torch.nn.Conv2d), ((3, 5, 9), torch.nn.Conv2d)],
+    [
+        ((5,), None),
+        ((2, 20), torch.nn.Conv1d),
+        ((1, 8, 8), torch.nn.Conv2d),
+        ((3, 5, 9), torch.nn.Conv2d),
+    ],
 )
 def test_auto_reads_the_shape_of_X(shape, layer):
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(24, *shape)), np.arange(24) % 2
     model = RobustClassifier(max_epochs=1, random_state=0).fit(X, y)
-    convolutions = [m for m in model.net_.module_.modules() if isinstance(m, layer or torch.nn.Conv1d)]
+    convolutions = [
+        m for m in model.net_.module_.modules() if isinstance(m, layer or torch.nn.Conv1d)
+    ]
     assert bool(convolutions) == (layer is not None)
     assert model.predict_proba(X).shape == (24, 2)
     with pytest.raises(ValueError, match="rows of shape|features"):
@@ -163,7 +171,9 @@ def test_factories_get_the_shape_and_their_batch_norm_works():
         )
 
     X, y = iris()
-    model = RobustClassifier(factory, max_epochs=20, random_state=0).fit(StandardScaler().fit_transform(X), y)
+    model = RobustClassifier(factory, max_epochs=20, random_state=0).fit(
+        StandardScaler().fit_transform(X), y
+    )
     assert seen[0] == (4, 3)
     assert model.net_.module_.mode_matters
     # 33 rows in batches of 16 leave one row over: it must join a batch, or BatchNorm fails
@@ -212,7 +222,9 @@ def test_sample_weight_and_class_weight_move_the_decision():
     X[:, 0] += 0.5 * y
 
     def share(sample_weight=None, **options):
-        model = RobustClassifier("linear", smoothing=0, lr=0.05, max_epochs=25, random_state=0, **options)
+        model = RobustClassifier(
+            "linear", smoothing=0, lr=0.05, max_epochs=25, random_state=0, **options
+        )
         return model.fit(X, y, sample_weight=sample_weight).predict(X).mean()
 
     heavy = np.where(y == 1, 5.0, 1.0)
@@ -228,7 +240,9 @@ def test_rows_of_weight_zero_are_left_out():
     spoiled = X.copy()
     spoiled[::3] = 1e3
     with_zero = RobustClassifier(_standard_free, batch_size=-1, **QUICK).fit(spoiled, y, weight)
-    without = RobustClassifier(_standard_free, batch_size=-1, **QUICK).fit(X[weight > 0], y[weight > 0])
+    without = RobustClassifier(_standard_free, batch_size=-1, **QUICK).fit(
+        X[weight > 0], y[weight > 0]
+    )
     np.testing.assert_allclose(with_zero.predict_proba(X), without.predict_proba(X), atol=1e-5)
 
 

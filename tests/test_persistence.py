@@ -61,7 +61,9 @@ def through_skops(model):
 
 
 @pytest.mark.parametrize("way", [through_pickle, through_joblib, through_skops])
-@pytest.mark.parametrize(("name", "model", "rows", "y"), list(models()), ids=lambda v: v if isinstance(v, str) else "")
+@pytest.mark.parametrize(
+    ("name", "model", "rows", "y"), list(models()), ids=lambda v: v if isinstance(v, str) else ""
+)
 def test_round_trip(way, name, model, rows, y):
     model = clone(model).fit(rows, y)
     again = way(model)
@@ -69,7 +71,10 @@ def test_round_trip(way, name, model, rows, y):
     np.testing.assert_array_equal(getattr(again, method)(rows), getattr(model, method)(rows))
     assert again.get_params().keys() == model.get_params().keys()
     last = again[-1] if name == "pipeline" else again
-    assert last.history_[-1, "train_loss"] == (model[-1] if name == "pipeline" else model).history_[-1, "train_loss"]
+    assert (
+        last.history_[-1, "train_loss"]
+        == (model[-1] if name == "pipeline" else model).history_[-1, "train_loss"]
+    )
     clone(again).fit(rows, y)
 
 
@@ -79,7 +84,9 @@ def test_a_loaded_model_can_be_attacked_and_trained_on():
     assert robust_accuracy_score(again, X, Y, radius=0.1, random_state=0) == robust_accuracy_score(
         model, X, Y, radius=0.1, random_state=0
     )
-    np.testing.assert_array_equal(model.fit(X, Y).predict_proba(X), again.fit(X, Y).predict_proba(X))
+    np.testing.assert_array_equal(
+        model.fit(X, Y).predict_proba(X), again.fit(X, Y).predict_proba(X)
+    )
 
 
 def test_the_state_holds_no_torch_object_and_no_gpu_is_needed_to_read_it():

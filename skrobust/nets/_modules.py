@@ -123,7 +123,9 @@ def check_module(module, shape: Shape) -> Callable[[Shape, int], nn.Module]:
     if callable(module):
         return module
     allowed = f"one of {['auto', *MODULES]} or a factory (n_features or shape, n_outputs)"
-    raise invalid("module", module, allowed, "", ValueError if isinstance(module, str) else TypeError)
+    raise invalid(
+        "module", module, allowed, "", ValueError if isinstance(module, str) else TypeError
+    )
 
 
 class Network(nn.Module):

@@ -59,7 +59,9 @@ class LossGap(PairDivergence):
 
     >>> import torch
     >>> absolute = lambda output, y: (output - y).abs().sum(dim=1)
-    >>> LossGap().compare(torch.tensor([[5.0]]), torch.tensor([[1.0]]), torch.tensor([[0.0]]), absolute)
+    >>> LossGap().compare(
+    ...     torch.tensor([[5.0]]), torch.tensor([[1.0]]), torch.tensor([[0.0]]), absolute
+    ... )
     tensor([4.])
     """
 
