@@ -210,7 +210,8 @@ class TestMaximize:
         x = rows()
         far = torch.full_like(x, torch.nan)
         far[1:] = 100.0
-        z = Noise(n_draws=0).maximize(linear, x, LpBall("l2"), 0.5, start=far).z
+        z, value, *_ = Noise(n_draws=0).maximize(linear, x, LpBall("l2"), 0.5, start=far)
+        assert torch.allclose(value, linear(z))
         assert ((z - x).norm(dim=1) <= 0.5 * (1 + 1e-9)).all()
         assert torch.equal(z[0], x[0])
 
@@ -302,6 +303,21 @@ class TestPGD:
         moved = attack.maximize(squared, x, LpBall(), 0.1, start=x if given else None)
         assert (moved.value > 0.9 * 3 * 0.01).all()
 
+    @pytest.mark.parametrize("attack", [PGD(4), APGD(6)])
+    def test_only_rows_that_have_moved_go_on_from_start(self, attack):
+        x = rows()
+        start, calls = x.clone(), []
+        start[:2] += 0.05
+
+        def squared(z):
+            calls.append(z.detach().clone())
+            return (z - x).square().sum(dim=1)
+
+        moved = attack.maximize(squared, x, LpBall(), 0.1, start=start)
+        assert (moved.value > 0.9 * 3 * 0.01).all()
+        first = calls[2]  # after the rows and the start: where the ascent begins
+        assert torch.equal(first[:2], start[:2]) and (first[2:] != x[2:]).all()
+
     def test_restarts_are_kept_per_row(self):
         def two_hills(z):  # which one is found depends on the start of each row
             return torch.exp(-((z[:, 0] - 0.8) ** 2) * 20) + 2 * torch.exp(
@@ -357,9 +373,10 @@ class TestAPGD:
         fn = Objective(None, pieces=pieces)
         value = PGD(10, random_start=False).maximize(fn, x, LpBall(), 1.0).value
         assert (value < 0).all()
-        moved = APGD(3, targeted=True).maximize(fn, x, LpBall(), 1.0)
+        start = x + 0.01  # a random start might show it
+        moved = APGD(3, targeted=True).maximize(fn, x, LpBall(), 1.0, start)
         assert torch.allclose(moved.value, torch.full((3,), 2.0, dtype=x.dtype))
-        moved = APGD(3, targeted=True, n_targets=1).maximize(fn, x, LpBall(), 1.0)
+        moved = APGD(3, targeted=True, n_targets=1).maximize(fn, x, LpBall(), 1.0, start)
         assert (moved.value < 0).all()
 
     def test_missing_pieces_are_not_climbed(self):
