@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from sklearn.base import clone
+from sklearn.utils import check_random_state
 from torch import Tensor
 
 from skrobust._torch import generator_from, to_numpy, to_tensor
@@ -21,7 +22,7 @@ from skrobust.metrics._evaluation import Evaluation
 from skrobust.metrics._tasks import Classification
 from skrobust.threats import LpBall
 
-__all__ = ["Lab", "Outcome"]
+__all__ = ["Lab", "Outcome", "random_from"]
 
 
 class Outcome(NamedTuple):
@@ -46,7 +47,7 @@ class Lab:
     """
 
     def __init__(self, estimator, X, y, *, radius, threat, attack, max_rows, random_state, loss):
-        random = np.random.RandomState(random_state) if _is_seed(random_state) else random_state
+        random = random_from(random_state)
         rows = some_rows(len(X), max_rows, random)
         self.evaluation = _evaluation(estimator, X, y, rows, threat, loss)
         if max_rows is not None and not self.evaluation.task.view.differentiable:
@@ -264,5 +265,8 @@ def _evaluation(estimator, X, y, rows: np.ndarray, threat, loss) -> Evaluation:
     return Evaluation(estimator, part, as_array(y)[rows], threat=threat, attack=search, loss=loss)
 
 
-def _is_seed(random_state: Any) -> bool:
-    return random_state is None or isinstance(random_state, (int, np.integer))
+def random_from(random_state: Any) -> np.random.RandomState:
+    """A stream of its own for None and for an int: numpy's global one is left alone."""
+    if random_state is None or isinstance(random_state, (int, np.integer)):
+        return np.random.RandomState(random_state)
+    return check_random_state(random_state)

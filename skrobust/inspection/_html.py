@@ -1,0 +1,320 @@
+"""A report as HTML: plain tables and pictures in one file, for screens, phones and paper."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import Any
+
+import numpy as np
+
+from skrobust.inspection._html_style import STYLE
+from skrobust.inspection._pictures import pictures
+from skrobust.inspection._report import example_rows, moved_rows
+from skrobust.inspection._rows import as_array, feature_names, row_labels
+from skrobust.inspection._words import answers_of, number, percent, sentence, span
+
+__all__ = ["fragment", "page"]
+
+N_COLUMNS, N_ROWS = 10, 8  # how many weak columns and rows are listed for each model
+
+
+def page(report: Any) -> str:
+    """The whole document."""
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        "<title>Robustness report</title>\n</head>\n"
+        f'<body style="margin:0">\n{fragment(report)}\n</body>\n</html>\n'
+    )
+
+
+def fragment(report: Any) -> str:
+    """The report as one element, its style included, for notebooks."""
+    drawn = pictures(report)
+    sections = [
+        _head(report),
+        _verdicts(report),
+        _section("Accuracy by radius" if _accuracy(report) else "Loss by radius", _scores(report)),
+        _figures(drawn, "curve"),
+        _section("Can these figures be trusted?", _checks(report)) if report.diagnostics else "",
+        _parts(report, "class", "Class by class"),
+        _parts(report, "group", "Group by group"),
+        _columns(report, drawn),
+        _rows(report, drawn),
+        _section("How it was measured", _method(report)),
+        _appendix(report),
+    ]
+    body = "\n".join(part for part in sections if part)
+    return f'<div class="skrobust-report">\n<style>{STYLE}</style>\n{body}\n</div>'
+
+
+# Sections -------------------------------------------------------------------------------------
+
+
+def _head(report: Any) -> str:
+    info = report.info
+    radii = ", ".join(f"{radius:g}" for radius in report.settings.radii)
+    what = f"{info['n_rows']} rows &middot; threat <code>{escape(info['threat'])}</code>"
+    return (
+        f"<h1>Robustness report</h1>\n<p class='sub'>{what} &middot; radius {radii} &middot; "
+        f"{escape(info['date'])}</p>"
+    )
+
+
+def _verdicts(report: Any) -> str:
+    """One line of plain words per model."""
+    items = []
+    for name, model in report.models.items():
+        failed = [finding.code for finding in model.findings if finding.ok is False]
+        marks = []
+        if failed:
+            marks.append(f'<span class="bad">check {", ".join(failed)} failed</span>')
+        elif model.findings:
+            marks.append('<span class="good">all checks passed</span>')
+        if _below_majority(model.curve, report.focus):
+            marks.append('<span class="warn">below the majority figure</span>')
+        text = sentence(model.curve, report.focus)
+        items.append(f"<li><strong>{escape(name)}</strong> {' '.join(marks)}<br>{text}</li>")
+    return f'<ul class="verdicts">{"".join(items)}</ul>'
+
+
+def _scores(report: Any) -> str:
+    radii = report.settings.radii
+    head = ["model", "clean", *[f"radius {radius:g}" for radius in radii]]
+    lines = []
+    for name, model in report.models.items():
+        whole, form = model.slices[0], _form(report)
+        cells = [_with_interval(whole.clean, whole.clean_interval, form)]
+        cells += [
+            _with_interval(value, interval, form)
+            for value, interval in zip(whole.attacked, whole.interval, strict=True)
+        ]
+        lines.append(_line([escape(name), *cells]))
+        if whole.random is not None:
+            moved = [form(value) for value in whole.random]
+            lines.append(_line(["moved at random", "", *moved], "aside"))
+        if model.curve.certified is not None:
+            proven = [form(value) for value in model.curve.certified]
+            lines.append(_line(["certified", "", *proven], "aside"))
+    curve = next(iter(report.curves.values()))
+    alone = _form(report)(curve.majority)
+    what = "always the most frequent class" if _accuracy(report) else "always the mean of y"
+    lines.append(_line([what, alone, *[alone] * len(radii)], "base"))
+    note = (
+        f"Under each figure its {report.settings.confidence:.0%} interval. The truth is at most the "
+        "attacked figure: a better search may find more."
+        if _accuracy(report)
+        else f"Under each figure its {report.settings.confidence:.0%} interval. The truth is at least "
+        "the attacked figure: a better search may find more."
+    )
+    return _table(head, lines) + f"<p class='note'>{note}</p>"
+
+
+def _checks(report: Any) -> str:
+    names = list(report.models)
+    first = next(iter(report.models.values())).findings
+    symbols = {
+        True: '<span class="good">passed</span>',
+        False: '<span class="bad">FAILED</span>',
+        None: '<span class="none">n/a</span>',
+    }
+    lines = []
+    for k, finding in enumerate(first):
+        cells = [symbols[report.models[name].findings[k].ok] for name in names]
+        lines.append(_line([f"<b>{finding.code}</b> {escape(finding.title)}", *cells]))
+    failed = [f for f in report.diagnostics if f.ok is False]
+    words = "".join(
+        f"<li><b>{escape(f.estimator)}, {f.code}.</b> {escape(f.advice)}</li>" for f in failed
+    )
+    said = f'<ul class="advice">{words}</ul>' if failed else "<p>No check failed.</p>"
+    intro = f"<p class='note'>Checked at radius {report.focus:g}.</p>"
+    return said + _table(["check", *map(escape, names)], lines, "checks") + intro
+
+
+def _parts(report: Any, part: str, title: str) -> str:
+    """Clean and attacked scores of each class or group, at the radius in focus."""
+    models = report.models
+    slices = {name: [s for s in m.slices if s.part == part] for name, m in models.items()}
+    first = next(iter(slices.values()))
+    if not first or report.focus == 0:
+        return ""
+    k, form = _at_focus(report), _form(report)
+    lowest = {
+        name: (min if _accuracy(report) else max)(s.attacked[k] for s in some)
+        for name, some in slices.items()
+    }
+    lines = []
+    for i, one in enumerate(first):
+        cells = []
+        for name in models:
+            here = slices[name][i]
+            mark = " class='lowest'" if here.attacked[k] == lowest[name] and len(first) > 1 else ""
+            inner = _with_interval(here.attacked[k], here.interval[k], form)
+            cells.append(f"<span{mark}>{form(here.clean)} &rarr; {inner}</span>")
+        lines.append(_line([escape(str(one.value)), str(one.n_rows), *cells]))
+    note = f"<p class='note'>Clean &rarr; attacked at radius {report.focus:g}; weakest in bold.</p>"
+    return _section(title, _table([part, "rows", *map(escape, models)], lines) + note)
+
+
+def _columns(report: Any, drawn: dict[str, list[str]]) -> str:
+    if all(model.features is None for model in report.models.values()):
+        return ""
+    unit = (
+        "flips this share of the rows" if _accuracy(report) else "raises the mean loss by this much"
+    )
+    note = (
+        f"<p class='note'>One column at a time, moved by at most radius {report.focus:g}, {unit}. "
+        "Columns that do nothing alone may still matter together.</p>"
+    )
+    shown = _figures(drawn, "features")
+    return _section("Most fragile columns", (shown or _column_tables(report)) + note)
+
+
+def _column_tables(report: Any) -> str:
+    """Where no picture can be drawn."""
+    found = []
+    for name, model in report.models.items():
+        names = feature_names(report.settings.X, len(model.features.share))
+        order = np.argsort(-model.features.share, kind="stable")[:N_COLUMNS]
+        lines = [
+            _line([escape(names[j]), _form(report)(model.features.share[j])])
+            for j in order
+            if model.features.share[j] > 0
+        ]
+        found.append(_table([escape(name), "alone"], lines))
+    return "".join(found)
+
+
+def _rows(report: Any, drawn: dict[str, list[str]]) -> str:
+    """The rows that break first, and how they moved."""
+    labels = row_labels(report.settings.X, report.info["n_rows"])
+    parts = []
+    for name, model in report.models.items():
+        rows = example_rows(report, model, N_ROWS)
+        if len(rows) == 0:
+            continue
+        given, moved = moved_rows(report, model, rows)
+        before, after = (answers_of(model.estimator, part) for part in (given, moved))
+        changes = _changes(report, model, given, moved, rows)
+        lines = []
+        for k, i in enumerate(rows):
+            how = f"{model.smallest[i]:.3g}" if _accuracy(report) else number(model.worst.value[i])
+            flip = f"{escape(str(before[k]))} &rarr; {escape(str(after[k]))}"
+            lines.append(_line([escape(str(labels[i])), flip, how, changes[k]]))
+        far = "smallest radius" if _accuracy(report) else "worst loss"
+        head = ["row", "answer", far, "what moved, most important first" if any(changes) else ""]
+        parts.append(f"<h3>{escape(name)}</h3>" + _table(head, lines, "rows"))
+    if not parts:
+        return ""
+    note = (
+        "<p class='note'>Rows that were right and break first. The smallest radius is an upper "
+        "estimate, found by walking back from the broken row.</p>"
+        if _accuracy(report)
+        else "<p class='note'>Rows whose loss grows most.</p>"
+    )
+    return _section("Most fragile rows", "".join(parts) + _figures(drawn, "rows") + note)
+
+
+def _changes(report: Any, model: Any, given: Any, moved: Any, rows: np.ndarray) -> list[str]:
+    """The three columns that matter most to each moved row, before and after."""
+    from skrobust.inspection._fragility import influence
+    from skrobust.metrics._rows import Rows
+
+    x, z = Rows(given).values, Rows(moved).values
+    if x.ndim != 2 or x.size > 20_000:
+        return [""] * len(rows)
+    settings, names = report.settings, feature_names(report.settings.X, x.shape[1])
+    weight = influence(model.estimator, given, z, as_array(settings.y)[rows], settings.loss)
+    found = []
+    for i in range(len(rows)):
+        order = np.argsort(-np.where(x[i] == z[i], -np.inf, weight[i]), kind="stable")[:3]
+        some = [j for j in order if x[i, j] != z[i, j] and not np.isnan(x[i, j])]
+        found.append(", ".join(f"{escape(names[j])} {span(x[i, j], z[i, j])}" for j in some))
+    return found
+
+
+def _method(report: Any) -> str:
+    info = report.info
+    rows = [
+        ("threat", f"<code>{escape(info['threat'])}</code>"),
+        ("attack", f"<code>{escape(info['attack'])}</code>"),
+        ("seed", str(info["seed"])),
+        ("time", f"{info['seconds']:.1f} s in all"),
+        ("versions", escape(", ".join(f"{k} {v}" for k, v in info["versions"].items()))),
+    ]
+    setup = _table(["", ""], [_line(pair) for pair in rows], "method")
+    through = {"torch": "gradients", "trees": "its trees"}
+    lines = [
+        _line(
+            [
+                escape(name),
+                escape(through.get(model.source, f"{model.source} only")),
+                f"{model.n_forward:,.0f}",
+                f"{model.n_backward:,.0f}",
+                f"{model.seconds:.1f} s",
+            ]
+        )
+        for name, model in report.models.items()
+    ]
+    head = ["model", "searched through", "evaluations per row", "gradients per row", "time"]
+    return _table(head, lines) + setup
+
+
+def _appendix(report: Any) -> str:
+    """What every check measured."""
+    if not report.diagnostics:
+        return ""
+    lines = [
+        _line([escape(f.estimator), f.code, f.verdict, escape(f.advice)])
+        for f in report.diagnostics
+    ]
+    table = _table(["model", "check", "verdict", "what was seen"], lines, "appendix")
+    return _section("All checks in full", table)
+
+
+# Pieces ---------------------------------------------------------------------------------------
+
+
+def _section(title: str, inner: str) -> str:
+    return f"<section>\n<h2>{title}</h2>\n{inner}\n</section>" if inner else ""
+
+
+def _table(head: list[str], lines: list[str], kind: str = "") -> str:
+    top = "".join(f"<th>{cell}</th>" for cell in head)
+    top = f"<thead><tr>{top}</tr></thead>" if any(head) else ""
+    return f'<div class="scroll"><table class="{kind}">{top}<tbody>{"".join(lines)}</tbody></table></div>'
+
+
+def _line(cells: Any, kind: str = "") -> str:
+    return f'<tr class="{kind}">' + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+
+
+def _with_interval(value: float, interval: Any, form: Any) -> str:
+    low, high = interval
+    return f"{form(value)} <small>{span(low, high, form, '&ndash;')}</small>"
+
+
+def _figures(drawn: dict[str, list[str]], kind: str) -> str:
+    found = "".join(f"<figure>{svg}</figure>" for svg in drawn.get(kind, []))
+    return f'<div class="pictures">{found}</div>' if found else ""
+
+
+def _accuracy(report: Any) -> bool:
+    return next(iter(report.curves.values())).quantity == "accuracy"
+
+
+def _form(report: Any) -> Any:
+    return percent if _accuracy(report) else number
+
+
+def _at_focus(report: Any) -> int:
+    return int(np.flatnonzero(report.settings.radii == report.focus)[0])
+
+
+def _below_majority(curve: Any, focus: float) -> bool:
+    if focus == 0:
+        return False
+    attacked = curve.attacked[np.flatnonzero(curve.radii == focus)[0]]
+    if curve.quantity == "accuracy":
+        return bool(attacked < curve.majority)
+    return bool(attacked > curve.majority)

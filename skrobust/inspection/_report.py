@@ -1,0 +1,339 @@
+"""Everything about the robustness of one or several models, on one page."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from skrobust._compat import import_extra
+from skrobust._params import check_bool, check_integer, check_name, check_number
+from skrobust.attacks import check_attack
+from skrobust.exceptions import invalid
+from skrobust.inspection._diagnostics import diagnose
+from skrobust.inspection._finding import Finding
+from skrobust.inspection._lab import random_from
+from skrobust.inspection._measure import Measured, Settings, measure, weak_columns
+from skrobust.inspection._named import named_estimators
+from skrobust.inspection._records import RECORDS
+from skrobust.inspection._rows import as_array, take_rows
+from skrobust.metrics import RobustnessCurve
+from skrobust.metrics._curve import _check_radii
+from skrobust.threats import check_threat
+
+__all__ = ["RobustnessReport", "robustness_report"]
+
+MANY_COLUMNS = 128  # beyond it single columns are pixels: see FeatureSensitivityDisplay
+PACKAGES = ("skrobust", "scikit-learn", "skorch", "torch", "numpy", "scipy")
+
+
+@dataclass(eq=False)
+class RobustnessReport:
+    """What :func:`robustness_report` found.
+
+    Attributes
+    ----------
+    models : dict of str to object
+        Per model: its curve, slices of rows, weak columns, per-row radii, findings, budget.
+    settings : object
+        What was asked: rows, radii, threat, attack, weights, groups.
+    focus : float
+        The radius at which columns and diagnostics were examined: the one at which about half of
+        the right answers are lost.
+    info : dict
+        Threat, attack, seed, date, versions, time.
+
+    Examples
+    --------
+    See :func:`robustness_report`.
+    """
+
+    models: dict[str, Measured]
+    settings: Settings
+    focus: float
+    info: dict[str, Any]
+
+    @property
+    def diagnostics(self) -> list[Finding]:
+        """All findings, model by model, D1 to D12; empty if they were switched off."""
+        return [finding for model in self.models.values() for finding in model.findings]
+
+    @property
+    def curves(self) -> dict[str, RobustnessCurve]:
+        """Name of a model and its curve."""
+        return {name: model.curve for name, model in self.models.items()}
+
+    def frame(self, kind: str = "scores") -> Any:
+        """The numbers as a tidy pandas DataFrame.
+
+        Parameters
+        ----------
+        kind : {"scores", "features", "rows", "diagnostics", "budget"}
+            ``"scores"``: one row per model, part of the rows (all, each class, each group) and
+            radius, with intervals. ``"features"``: what each column does alone. ``"rows"``: the
+            smallest radius that breaks each row. ``"diagnostics"``: the findings. ``"budget"``:
+            evaluations per row, and time.
+        """
+        check_name("kind", kind, RECORDS)
+        pandas = import_extra("pandas", "frames")
+        return pandas.DataFrame(RECORDS[kind](self))
+
+    def save(self, path: str | Path) -> Path:
+        """Write the report as one HTML file that needs nothing else: pictures are inside.
+
+        Parameters
+        ----------
+        path : str or Path
+            Ends in ``.html``.
+
+        Returns
+        -------
+        Path
+        """
+        from skrobust.inspection._html import page
+
+        path = Path(path)
+        if path.suffix.lower() not in (".html", ".htm"):
+            raise invalid("path", str(path), "the name of an .html file")
+        path.write_text(page(self), encoding="utf-8")
+        return path
+
+    def _repr_html_(self) -> str:
+        from skrobust.inspection._html import fragment
+
+        return fragment(self)
+
+    def __repr__(self) -> str:
+        lines = [f"RobustnessReport of {self.info['n_rows']} rows, threat {self.info['threat']}"]
+        width = max(map(len, self.models))
+        for name, model in self.models.items():
+            curve, bad = model.curve, sum(finding.ok is False for finding in model.findings)
+            scores = "  ".join(
+                f"{score:.3f} at {radius:g}"
+                for radius, score in zip(curve.radii, curve.attacked, strict=True)
+            )
+            doubt = f"  ({bad} of {len(model.findings)} checks failed)" if bad else ""
+            lines.append(f"{name:{width}s}  clean {curve.clean:.3f}  attacked {scores}{doubt}")
+        curve = next(iter(self.curves.values()))
+        what = "most frequent class" if curve.quantity == "accuracy" else "mean of y"
+        return "\n".join([*lines, f"{what} alone: {curve.majority:.3f}"])
+
+
+def robustness_report(
+    estimators: Any,
+    X: Any,
+    y: Any,
+    *,
+    radii: float | Sequence[float],
+    threat: Any = "linf",
+    attack: Any = "auto",
+    sample_weight: Any = None,
+    groups: Any = None,
+    baselines: bool = True,
+    diagnostics: bool = True,
+    features: bool | str = "auto",
+    random_state: Any = None,
+    confidence: float = 0.95,
+    loss: Any = None,
+    max_rows: int = 200,
+) -> RobustnessReport:
+    """Measure robustness, find the weak spots, and say whether the figures can be trusted.
+
+    Parameters
+    ----------
+    estimators : fitted estimator, or list or dict of some
+        Classifiers or regressors, not both; a dict names them.
+    X, y, threat, attack, loss
+        As for :func:`skrobust.worst_case`; all models see the same rows and the same threat.
+    radii : float or sequence of float
+        In steps of the threat's ``scale``.
+    sample_weight : array-like of shape (n,), optional
+        Weight of each row in the scores.
+    groups : array-like of shape (n,) or name of a column of X, optional
+        Scores are given for each group too.
+    baselines : bool
+        Whether to measure rows that move at random as well, as a yardstick.
+    diagnostics : bool
+        Whether to run :func:`skrobust.inspection.diagnose`.
+    features : bool or "auto"
+        Whether to move each column alone; "auto": for tables of at most 128 columns.
+    random_state : int, RandomState or None
+        None draws a seed and writes it into the report.
+    confidence : float
+        Of all intervals.
+    max_rows : int
+        Rows for diagnostics and single columns; scores use all rows.
+
+    Returns
+    -------
+    RobustnessReport
+        ``frame()``, ``diagnostics``, ``save("report.html")``; notebooks show it as it is.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As for :func:`skrobust.worst_case`.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from skrobust.inspection import robustness_report
+    >>> X, y = load_iris(return_X_y=True, as_frame=True)
+    >>> model = LogisticRegression(max_iter=1000).fit(X, y)
+    >>> report = robustness_report(model, X, y, radii=[0.2, 0.4], random_state=0)
+    >>> report
+    RobustnessReport of 150 rows, threat LpBall()
+    LogisticRegression  clean 0.973  attacked 0.867 at 0.2  0.640 at 0.4
+    most frequent class alone: 0.333
+    >>> report.frame().columns[:6].tolist()
+    ['estimator', 'part', 'value', 'n_rows', 'radius', 'clean']
+    """
+    began = time.perf_counter()
+    named = named_estimators(estimators)
+    settings = Settings(
+        X=X,
+        y=as_array(y),
+        radii=_check_radii([radii] if np.ndim(radii) == 0 else radii),
+        threat=check_threat(threat),
+        attack=check_attack(attack),
+        weight=sample_weight,
+        groups=_groups(groups, X),
+        baselines=check_bool("baselines", baselines),
+        random_state=_seed(random_state),
+        confidence=check_number(
+            "confidence", confidence, low=0, high=1, open_low=True, open_high=True
+        ),
+        loss=loss,
+    )
+    max_rows = check_integer("max_rows", max_rows, low=10)
+    diagnostics = check_bool("diagnostics", diagnostics)
+    wanted = _wants_features(features, X)
+    models = {name: measure(name, model, settings) for name, model in named.items()}
+    _check_same_task(models)
+    focus = _focus([model.curve for model in models.values()])
+    for model in models.values():
+        _examine(model, settings, focus, diagnostics, wanted, max_rows)
+    seconds = time.perf_counter() - began
+    return RobustnessReport(models, settings, focus, _info(settings, seconds, len(X)))
+
+
+def _examine(model: Measured, settings: Settings, focus, diagnostics, features, max_rows) -> None:
+    """Weak columns and doubts, at the radius that tells most."""
+    if focus == 0:
+        return
+    if features:
+        model.features = weak_columns(model.estimator, settings, focus, max_rows)
+    if diagnostics:
+        found = diagnose(
+            model.estimator,
+            settings.X,
+            settings.y,
+            radius=focus,
+            threat=settings.threat,
+            attack=settings.attack,
+            random_state=settings.random_state,
+            max_rows=max_rows,
+            loss=settings.loss,
+        )
+        model.findings = [
+            Finding(f.code, f.ok, f.value, f.advice, f.title, model.name) for f in found
+        ]
+
+
+def _focus(curves: list[RobustnessCurve]) -> float:
+    """The radius at which, on average, about half of the right answers are lost.
+
+    Of regressors the one in the middle. 0 if there is no other.
+    """
+    radii = curves[0].radii
+    if not (radii > 0).any():
+        return 0.0
+    if curves[0].quantity != "accuracy":
+        positive = radii[radii > 0]
+        return float(positive[len(positive) // 2])
+    kept = np.mean([curve.attacked / max(curve.clean, 1e-9) for curve in curves], axis=0)
+    off = np.where(radii > 0, np.abs(kept - 0.5), np.inf)
+    return float(radii[np.flatnonzero(off == off.min())[-1]])
+
+
+def _groups(groups: Any, X: Any) -> np.ndarray | None:
+    """Group of each row, from the groups themselves or from a column of X."""
+    if groups is None:
+        return None
+    if isinstance(groups, str):
+        columns = list(getattr(X, "columns", []))
+        if groups not in columns:
+            raise invalid("groups", groups, f"a column of X (one of {columns[:10]}), or an array")
+        groups = X[groups]
+    found = as_array(groups)
+    if found.shape != (len(X),):
+        raise invalid("groups", groups, f"one group for each of the {len(X)} rows")
+    missing = found != found
+    return np.where(missing, "missing", found.astype(str)) if missing.any() else found
+
+
+def _wants_features(features: Any, X: Any) -> bool:
+    if isinstance(features, str) and features == "auto":
+        shape = np.shape(X)
+        return len(shape) == 2 and shape[1] <= MANY_COLUMNS
+    return check_bool("features", features)
+
+
+def _seed(random_state: Any) -> int:
+    """A number that can be written down."""
+    if isinstance(random_state, (int, np.integer)):
+        return int(random_state)
+    return int(random_from(random_state).randint(2**31 - 1))
+
+
+def _check_same_task(models: dict[str, Measured]) -> None:
+    kinds = {model.curve.quantity for model in models.values()}
+    if len(kinds) > 1:
+        allowed = "classifiers only, or regressors only"
+        raise invalid("estimators", list(models), allowed, "Make a report for each kind.")
+
+
+def _info(settings: Settings, seconds: float, n_rows: int) -> dict[str, Any]:
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return {
+        "n_rows": n_rows,
+        "threat": repr(settings.threat),
+        "attack": repr(settings.attack),
+        "seed": settings.random_state,
+        "confidence": settings.confidence,
+        "seconds": seconds,
+        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "versions": {"python": platform.python_version(), **found},
+    }
+
+
+def example_rows(report: RobustnessReport, model: Measured, at_most: int) -> np.ndarray:
+    """Rows that were right and break first, by number; of a regressor those that lose most."""
+    if model.curve.quantity == "accuracy":
+        reached = (model.first > 0) & np.isfinite(model.first)
+        order = np.argsort(model.smallest, kind="stable")
+        return order[reached[order]][:at_most]
+    growth = model.worst.value - model.clean.value
+    order = np.argsort(-growth, kind="stable")
+    return order[growth[order] > 0][:at_most]
+
+
+def moved_rows(report: RobustnessReport, model: Measured, rows: np.ndarray) -> tuple[Any, Any]:
+    """Those rows as they were given and as they were moved, in the user's own container."""
+    from skrobust.metrics._rows import Rows
+
+    given = take_rows(report.settings.X, rows)
+    return given, Rows(given).like_given(model.worst.z[rows])
