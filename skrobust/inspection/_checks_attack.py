@@ -245,7 +245,7 @@ def _remarks(lab: Lab, z: np.ndarray) -> list[str]:
     with np.errstate(invalid="ignore"):
         outside = (z < np.nanmin(x, axis=0)) | (z > np.nanmax(x, axis=0))
     far = np.flatnonzero(outside.mean(axis=0) > 0.05)
-    if len(far):
+    if len(far) and getattr(lab.threat, "bounds", None) is None:
         found.append(
             f"{_some(names, far)} left the range of the rows given in more than 5% of the rows: if "
             "that cannot happen, set bounds in the threat."

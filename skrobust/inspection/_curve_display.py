@@ -211,9 +211,9 @@ class RobustnessCurveDisplay:
             interval = np.vstack([[np.nan, np.nan], interval])
         style = {"color": color, "linewidth": 1.8, "markersize": 4.5}
         ax.plot(radii, attacked, marker=marker, label=name, **style)
-        if len(self.curves) <= 2:
+        if len(self.curves) <= 2 and len(curve.radii) > 1:
             ax.fill_between(radii, *interval.T, color=color, alpha=0.14, linewidth=0)
-        else:  # several bands would hide each other
+        else:  # several bands would hide each other, and one radius has none
             ax.vlines(radii, *interval.T, color=color, alpha=0.45, linewidth=1.2)
         if curve.certified is not None:
             ax.plot(

@@ -149,7 +149,7 @@ def _finding(code: str, check: _Check, lab: Lab) -> Finding:
 
 def _not_applicable(check: _Check, lab: Lab) -> str:
     if check.gradient and not lab.white:
-        return "The model has no gradient: it is searched through its outputs alone."
+        return "The model has no gradient that could mislead."
     if check.classes and not lab.classifies:
         return "It is for classifiers."
     if check.right_rows and len(lab.rows) == 0:

@@ -117,30 +117,30 @@ def judge(evaluation: Evaluation, z: np.ndarray):
 
 
 def smallest_radius(
-    evaluation: Evaluation, found: Found, first: np.ndarray, n_halvings: int = 8
-) -> np.ndarray:
+    evaluation: Evaluation, found: Found, first: np.ndarray, n_halvings: int = 10
+) -> tuple[np.ndarray, np.ndarray]:
     """How far each broken row must go, at most, along the way on which it was broken.
 
-    ``first`` (n,) is the radius at which a row was first found broken, infinity if it never was;
-    rows that were wrong as they stand have 0. Halving the way keeps to points that are broken.
+    ``first`` (n,) is the radius at which a row was first found broken, infinity if it never was.
+    Returns that distance (n,), 0 for rows that were wrong as they stand, and the rows there.
+    Halving the way keeps to points that are broken.
     """
-    clean, x = evaluation.task.clean.broken, evaluation.rows.values
+    clean, x, nearest = evaluation.task.clean.broken, evaluation.rows.values, found.z.copy()
     reached = np.isfinite(first) & ~clean
     smallest = np.where(clean, 0.0, first)
     if not reached.any():
-        return smallest
+        return smallest, nearest
     radius = to_tensor(np.where(reached, first, 0.0)).to(to_tensor(x).dtype)
     region = evaluation.threat.region(to_tensor(x), radius)
     low, high = np.zeros(len(x)), np.ones(len(x))
     for _ in range(n_halvings):
-        share = ((low + high) / 2).reshape(-1, *[1] * (x.ndim - 1))
+        middle = (low + high) / 2
+        share = middle.reshape(-1, *[1] * (x.ndim - 1))
         z = region.project(to_tensor(x + share * (found.z - x), dtype=region.x.dtype))
         broken = judge(evaluation, to_numpy(z)).broken
         way = to_numpy(region.distance(z))
         better = reached & broken & (way < smallest)
         smallest = np.where(better, way, smallest)
-        low, high = (
-            np.where(broken, low, (low + high) / 2),
-            np.where(broken, (low + high) / 2, high),
-        )
-    return smallest
+        nearest[better] = to_numpy(z)[better]
+        low, high = np.where(broken, low, middle), np.where(broken, middle, high)
+    return smallest, nearest

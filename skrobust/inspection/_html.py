@@ -198,10 +198,13 @@ def _rows(report: Any, drawn: dict[str, list[str]]) -> str:
         changes = _changes(report, model, given, moved, rows)
         lines = []
         for k, i in enumerate(rows):
-            how = f"{model.smallest[i]:.3g}" if _accuracy(report) else number(model.worst.value[i])
+            if _accuracy(report):
+                how = f"{model.smallest[i]:.3g}"
+            else:
+                how = span(model.clean.value[i], model.worst.value[i])
             flip = f"{escape(str(before[k]))} &rarr; {escape(str(after[k]))}"
             lines.append(_line([escape(str(labels[i])), flip, how, changes[k]]))
-        far = "smallest radius" if _accuracy(report) else "worst loss"
+        far = "smallest radius" if _accuracy(report) else "loss"
         head = ["row", "answer", far, "what moved, most important first" if any(changes) else ""]
         parts.append(f"<h3>{escape(name)}</h3>" + _table(head, lines, "rows"))
     if not parts:
@@ -262,14 +265,14 @@ def _method(report: Any) -> str:
 
 def _appendix(report: Any) -> str:
     """What every check measured."""
-    if not report.diagnostics:
-        return ""
-    lines = [
-        _line([escape(f.estimator), f.code, f.verdict, escape(f.advice)])
-        for f in report.diagnostics
-    ]
-    table = _table(["model", "check", "verdict", "what was seen"], lines, "appendix")
-    return _section("All checks in full", table)
+    parts = []
+    for name, model in report.models.items():
+        lines = [
+            _line([f"<b>{f.code}</b>", f"{escape(f.title)}: {f.verdict}. {escape(f.advice)}"])
+            for f in model.findings
+        ]
+        parts.append(f"<h3>{escape(name)}</h3>" + _table(["", ""], lines, "appendix"))
+    return _section("All checks in full", "".join(parts)) if report.diagnostics else ""
 
 
 # Pieces ---------------------------------------------------------------------------------------

@@ -39,6 +39,7 @@ STYLE = """
 .skrobust-report tr.base td { border-top: 1px solid #999; }
 .skrobust-report .lowest { font-weight: 700; }
 .skrobust-report table.method td:first-child { color: #555; width: 6rem; }
+.skrobust-report table.appendix td:first-child { width: 2.6rem; }
 .skrobust-report table.appendix { font-size: .82rem; }
 .skrobust-report .pictures { display: grid; gap: 1rem;
   grid-template-columns: repeat(auto-fit, minmax(min(100%, 340px), 1fr)); }
@@ -47,11 +48,9 @@ STYLE = """
 @media (max-width: 600px) {
   .skrobust-report { padding: .6rem .8rem 1.5rem; font-size: 15px; }
   .skrobust-report table { font-size: .85rem; }
-  .skrobust-report table.appendix, .skrobust-report table.appendix tbody,
-  .skrobust-report table.appendix tr, .skrobust-report table.appendix td { display: block; }
-  .skrobust-report table.appendix thead { display: none; }
-  .skrobust-report table.appendix td { border: 0; padding: 0; display: inline; margin-right: .5rem; }
-  .skrobust-report table.appendix tr { padding: .4rem 0; border-bottom: 1px solid #e3e3e3; }
+  .skrobust-report th, .skrobust-report td { padding-right: .5rem; }
+  .skrobust-report table.checks th { overflow-wrap: anywhere; }
+  .skrobust-report table.checks td:first-child { min-width: 8.6rem; }
 }
 @media print {
   @page { margin: 16mm 14mm; }

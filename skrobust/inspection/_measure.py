@@ -70,6 +70,7 @@ class Measured:
     slices: list[Slice]
     first: np.ndarray  # per row: radius at which it was first found broken, inf if never
     smallest: np.ndarray  # per row: how far it must go at most
+    nearest: np.ndarray  # per row: where it is broken then; of a regressor the worst place
     clean: Found
     worst: Found
     n_forward: float
@@ -91,9 +92,9 @@ def measure(name: str, estimator: Any, settings: Settings) -> Measured:
         found = evaluation.worst(float(radius), generator, start=found)
         first = np.where(np.isinf(first) & found.broken, radius, first)
         path.append(found)
-    smallest = first
+    smallest, nearest = first, found.z
     if evaluation.task.is_margin:
-        smallest = smallest_radius(evaluation, found, first)
+        smallest, nearest = smallest_radius(evaluation, found, first)
     luck = _random_moves(estimator, settings) if settings.baselines else None
     return Measured(
         name=name,
@@ -102,6 +103,7 @@ def measure(name: str, estimator: Any, settings: Settings) -> Measured:
         slices=_slices(evaluation, settings, path, luck),
         first=first,
         smallest=smallest,
+        nearest=nearest,
         clean=evaluation.clean,
         worst=found,
         n_forward=float(found.n_forward.mean()),

@@ -57,7 +57,7 @@ def _rows(report: Any, model: Any) -> list[str]:
     labels = row_labels(report.settings.X, report.info["n_rows"])
     display = WorstCaseDisplay(
         model.clean.z[rows],
-        model.worst.z[rows],
+        model.nearest[rows],
         labels=[labels[i] for i in rows],
         before=answers_of(model.estimator, given),
         after=answers_of(model.estimator, moved),

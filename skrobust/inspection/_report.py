@@ -336,4 +336,4 @@ def moved_rows(report: RobustnessReport, model: Measured, rows: np.ndarray) -> t
     from skrobust.metrics._rows import Rows
 
     given = take_rows(report.settings.X, rows)
-    return given, Rows(given).like_given(model.worst.z[rows])
+    return given, Rows(given).like_given(model.nearest[rows])

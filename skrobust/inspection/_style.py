@@ -73,7 +73,8 @@ def place_legend(ax: Any, n_columns: int = 2) -> None:
 
 
 def in_percent(*axes: Any) -> None:
-    """Tick labels in percent, with as many decimals as tell them apart."""
-    formatter = import_extra("matplotlib.ticker", "plot").PercentFormatter
+    """Few tick labels, in percent, with as many decimals as they need."""
+    ticker = import_extra("matplotlib.ticker", "plot")
     for axis in axes:
-        axis.set_major_formatter(formatter(1.0))
+        axis.set_major_locator(ticker.MaxNLocator(6, steps=[1, 2, 5, 10]))
+        axis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{100 * value:.4g}%"))

@@ -22,10 +22,10 @@ def percent(value: float) -> str:
 
 def number(value: float) -> str:
     """
-    >>> number(1234.5678)
-    '1235'
+    >>> number(1234567.8), number(0.0123456), number(float("inf"))
+    ('1,234,568', '0.01235', 'inf')
     """
-    return f"{value:.4g}"
+    return f"{value:,.0f}" if 1000 <= abs(value) < 1e9 else f"{value:.4g}"
 
 
 def span(low: float, high: float, form: Callable = number, between: str = " &rarr; ") -> str:

@@ -39,8 +39,10 @@ class TreeSearch(Attack):
         Places from which each row climbs.
     n_rounds : int
         Kicks of each of them.
-    exact : bool
-        Whether to prove each answer: 0.03 to 1 s for a row and 100 trees of usual size.
+    exact : bool or int
+        Which answers to prove: all of those that are open, or those of rows that reach at most
+        so many leaves. A proof takes 0.01 to 1 s for 100 trees of usual size; where only the
+        goal counts (is the row lost?) it is several times faster.
     time_limit : float
         Seconds for each proof; without one, the best row found counts.
 
@@ -68,7 +70,7 @@ class TreeSearch(Attack):
         self,
         n_states: int = 8,
         n_rounds: int = 5,
-        exact: bool = False,
+        exact: bool | int = False,
         time_limit: float = 10.0,
     ):
         self.n_states = n_states
@@ -145,8 +147,8 @@ def worst_rows(
     >>> worst = worst_rows(tree, X[48:51], y[48:51], radius=1.0)
     >>> worst.value == worst.upper  # one tree: exact
     array([ True,  True,  True])
-    >>> (worst.value > 0).tolist()
-    [True, False, True]
+    >>> worst.value.round(2)
+    array([0.91, 0.91, 1.  ])
     """
     x = torch.as_tensor(np.asarray(X))
     attack = attack or TreeSearch()

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from skrobust.trees._floats import before
-from skrobust.trees._read import Model, Nodes, reads
+from skrobust.trees._read import Model, Nodes, Step, reads
 from skrobust.trees._sklearn import as_float32, spread, widened
 
 __all__ = ["lightgbm_trees", "xgboost_trees"]
@@ -21,6 +21,7 @@ _SAME = (
     *("reg:squarederror", "reg:absoluteerror", "reg:pseudohubererror", "reg:quantileerror"),
     *("regression", "regression_l1", "huber", "fair", "quantile", "mape"),
 )
+DUST = np.float64(np.float32(1e-35))
 _CLASSES = ("binary:logistic", "multi:softprob", "multi:softmax", "binary", "multiclass")
 
 
@@ -106,7 +107,13 @@ def lightgbm_trees(estimator: Any) -> Model | None:
     divisor /= float(sigmoid[0]) if sigmoid else 1.0
     base = widened(np.zeros(n_outputs), is_classifier)
     width = estimator.n_features_in_
-    return Model(trees, base, width, is_classifier, divisor, link, whole_codes=True)
+    steps = (Step(_without_dust, width, np.arange(width), np.ones(width, dtype=bool)),)
+    return Model(trees, base, width, is_classifier, divisor, link, steps, whole_codes=True)
+
+
+def _without_dust(X: np.ndarray) -> np.ndarray:
+    """LightGBM takes numbers up to its smallest threshold for 0."""
+    return np.where(np.abs(X) <= DUST, 0.0, X)
 
 
 def _fields(text: str) -> dict[str, str]:

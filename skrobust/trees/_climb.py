@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
 
 from skrobust.trees._boxes import ranges
@@ -130,6 +132,24 @@ class Ascent:
             slot = self.cell_slot[place]
             cells[state, slot] = place - self.at[slot]
         return cells
+
+    def climb_at(self, cells: np.ndarray, price: np.ndarray) -> np.ndarray:
+        """A climb; where ways have a budget, first one with a price (n_states, n_rows).
+
+        A price of 1 is what the trees could give at most, spread over the budget.
+        """
+        if not self.has_budget:
+            return self.climb(cells)
+        return self.climb(self.climb(cells, price=price * self.worth))
+
+    @cached_property
+    def worth(self) -> np.ndarray:
+        """What the trees could give at most more than at home, per budget (n_rows,)."""
+        reach, gains = self.reach, self.gains[0]
+        most = np.maximum.reduceat(gains, self.tree_starts)
+        most = np.bincount(reach.row[self.tree_starts], most, reach.n_rows)
+        home = self.value(np.repeat(reach.home[None], len(self.gains), axis=0))[0]
+        return (most - home) / np.maximum(reach.budget, np.finfo(float).tiny)
 
     def kick(self, cells: np.ndarray, random: np.random.Generator) -> np.ndarray:
         """Each row and state moves into a leaf at random that gives more than its tree gives now.

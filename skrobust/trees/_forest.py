@@ -92,9 +92,8 @@ class Forest:
         """The attack that reads trees, about as thorough as that many queries of a black box."""
         from skrobust.trees._attack import TreeSearch
 
-        return TreeSearch(
-            n_rounds=max(1, n_queries // 200), exact=n_queries >= 5000, time_limit=2.0
-        )
+        exact = 1000 if n_queries >= 5000 else 0
+        return TreeSearch(n_rounds=max(1, n_queries // 200), exact=exact, time_limit=2.0)
 
     def __repr__(self) -> str:
         return f"Forest({self.n_trees} trees, {len(self.values)} leaves)"

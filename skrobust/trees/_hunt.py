@@ -19,11 +19,14 @@ __all__ = ["Effort", "hunt"]
 
 @dataclass(frozen=True)
 class Effort:
-    """How hard to search: states per row, rounds of kicks, and whether to prove the answer."""
+    """How hard to search: states per row, rounds of kicks, and what to prove.
+
+    ``exact``: True for all rows, or the largest number of leaves in reach; seconds per proof.
+    """
 
     n_states: int = 8
     n_rounds: int = 5
-    exact: bool = False
+    exact: bool | int = False
     time_limit: float = 10.0
 
 
@@ -73,6 +76,7 @@ class _Hunt:
         # margins pass their goal where the scores do, whatever the link
         self.goal = 0.0 if fn.goal == 0 and forest.is_classifier else None
         self.slack = TOLERANCE * max(1e-300, float(np.abs(forest.values).max(initial=0.0)))
+        self.gaps = self.slack, 1e5 * self.slack
         self.can_move = np.zeros(len(aims), dtype=bool)
         self.can_move[self.reach.slot_row] = True
 
@@ -85,7 +89,7 @@ class _Hunt:
         if effort.n_rounds:
             self._each_aim(lambda aim, rows: self._kick(aim, rows, effort, random))
         if effort.exact:
-            self._each_aim(lambda aim, rows: self._solve(aim, rows, effort.time_limit))
+            self._each_aim(lambda aim, rows: self._solve(aim, rows, effort))
 
     def gains(self, part: Reach, aim: int, rows: np.ndarray | None = None) -> np.ndarray:
         """What each leaf adds to the sum of an aim."""
@@ -141,12 +145,8 @@ class _Hunt:
         gains = self.gains(part, aim, rows)
         ascent = Ascent(part, np.repeat(gains[None], effort.n_states, axis=0))
         cells = np.repeat(part.home[None], effort.n_states, axis=0)
-        if ascent.has_budget:
-            worth = tree_bounds(part, gains) - ascent.value(cells[:1])[0]
-            worth = worth / np.maximum(part.budget, np.finfo(float).tiny)
-            prices = np.linspace(0, 2, effort.n_states)[:, None] * worth
-            cells = ascent.climb(cells, price=prices)
-        cells = ascent.climb(cells)
+        steps = np.linspace(0, 2, effort.n_states)[:, None]
+        cells = ascent.climb_at(cells, steps * np.ones(len(rows)))
         value = ascent.value(cells)
         for _ in range(effort.n_rounds):
             self._report_best(aim, rows, part, cells, value)
@@ -159,23 +159,36 @@ class _Hunt:
                 part = part.take(np.flatnonzero(stay))
                 gains = self.gains(part, aim, rows)
                 ascent = Ascent(part, np.repeat(gains[None], effort.n_states, axis=0))
-            new = ascent.climb(ascent.kick(cells, random))
+            price = 1.5 * random.random(value.shape)
+            new = ascent.climb_at(ascent.kick(cells, random), price)
             there = ascent.value(new)
             better = there >= value
             value = np.where(better, there, value)
             cells = np.where(better[:, part.slot_row], new, cells)
         self._report_best(aim, rows, part, cells, value)
 
-    def _solve(self, aim: int, rows: np.ndarray, time_limit: float) -> None:
+    def _solve(self, aim: int, rows: np.ndarray, effort: Effort) -> None:
+        if effort.exact is not True:
+            n_leaves = np.bincount(self.reach.row, minlength=len(self.aims))
+            rows = rows[n_leaves[rows] <= effort.exact]
         for row in rows:
-            part = self.reach.take(np.array([row]))
-            gains = self.gains(part, aim, np.array([row]))
-            solved = solve(part, gains, time_limit)
-            bound = min(self.bounds[row, aim], solved.bound + self.offsets[row, aim])
-            self.bounds[row, aim] = max(bound, self.found[row, aim])
+            self._solve_one(aim, np.array([row]), effort.time_limit)
+
+    def _solve_one(self, aim: int, row: np.ndarray, time_limit: float) -> None:
+        part = self.reach.take(row)
+        gains = self.gains(part, aim, row)
+        offset, at = self.offsets[row, aim][0], (row[0], aim)
+        # a place that ties with the goal passes for one above it, within the solver's tolerance
+        floors = [None] if self.goal is None else [self.goal - offset + gap for gap in self.gaps]
+        for floor in floors:
+            solved = solve(part, gains, time_limit, floor)
             if solved.cells is not None:
                 value = Ascent(part, gains[None]).value(solved.cells[None])[0]
-                self._report(aim, np.array([row]), part, solved.cells, value)
+                self._report(aim, row, part, solved.cells, value)
+            bound = min(self.bounds[at], solved.bound + offset)
+            self.bounds[at] = max(bound, self.found[at])
+            if solved.cells is None or self.goal is None or self.found[at] > self.goal + self.slack:
+                return
 
     def _report_best(self, aim: int, rows, part: Reach, cells, value) -> None:
         top = value.argmax(axis=0)

@@ -6,6 +6,7 @@ import warnings
 from typing import Any
 
 import numpy as np
+from scipy.sparse import csr_array, issparse
 from sklearn import preprocessing
 from sklearn.compose import ColumnTransformer
 from sklearn.feature_selection import SelectorMixin
@@ -74,16 +75,20 @@ def _call(part: Any):
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")  # no names here, unknown categories
             # sums may overflow far out, and infinity would be refused
-            limit = np.finfo(X.dtype).max
-            X = np.clip(X, -limit, limit)
+            X, limit = X.copy(), np.finfo(X.dtype).max
+            numbers = X.data if issparse(X) else X
+            np.clip(numbers, -limit, limit, out=numbers)
             try:
                 found = part.transform(X)
             except ValueError:  # no missing values here: then nobody will ask what becomes of them
                 found = part.transform(np.nan_to_num(X))
-        found = found.toarray() if hasattr(found, "toarray") else found
-        return np.asarray(found)
+        return found if issparse(found) else np.asarray(found)
 
     return apply
+
+
+def _dense(X: Any) -> np.ndarray:
+    return X.toarray() if issparse(X) else X
 
 
 def _imputer(part: SimpleImputer) -> Step | None:
@@ -132,7 +137,8 @@ def chain(parts: list[Any], n_columns: int, dtype) -> Step | None:
         if step is None:
             return None
         whole = _after(whole, step, dtype)
-    return whole
+    # in between, sparse columns stay sparse: scalers round otherwise there
+    return whole._replace(apply=lambda X, apply=whole.apply: _dense(apply(X)))
 
 
 def _after(first: Step, then: Step, dtype) -> Step:
@@ -161,7 +167,7 @@ def _refusals(parts: list[tuple[Step, Any]], n_in: int):
         found = np.zeros((len(X), n_in), dtype=bool)
         for step, first in parts:
             if isinstance(first, Step):
-                seen, columns = first.apply(X), first.sources
+                seen, columns = _dense(first.apply(X)), first.sources
             else:
                 columns = np.arange(n_in) if first is None else first
                 seen = X[:, columns]
@@ -186,7 +192,7 @@ def pulled_back(step: Step, limits: dict[int, np.ndarray], dtype) -> list[np.nda
         def seen(values: np.ndarray, now=now, width=width) -> np.ndarray:
             X = np.zeros((width, step.n_in), dtype=dtype)
             X[:, step.sources[now]] = values
-            return step.apply(X)[:, now]
+            return _dense(step.apply(X))[:, now]
 
         ends = last_below(seen, asked, dtype)
         found |= {output: ends[: len(limits[output]), i] for i, output in enumerate(now)}
@@ -203,13 +209,16 @@ def _same(X: np.ndarray) -> np.ndarray:
     return X
 
 
-def _beside(parts: list[tuple[Step, np.ndarray, float]], n_in: int) -> Step:
-    """Maps of some columns each, with a weight, side by side."""
+def _beside(parts: list[tuple[Step, np.ndarray, float]], n_in: int, sparse: bool | None) -> Step:
+    """Maps of some columns each, with a weight, side by side; sparse None: if a part is."""
 
     def apply(X: np.ndarray) -> np.ndarray:
         found = [step.apply(X[:, at]) for step, at, _ in parts]
+        as_sparse = any(map(issparse, found)) if sparse is None else sparse
+        found = [_dense(one) for one in found]
         weighed = zip(found, (weight for *_, weight in parts), strict=True)
-        return np.concatenate([one if w == 1 else one * w for one, w in weighed], axis=1)
+        joined = np.concatenate([one if w == 1 else one * w for one, w in weighed], axis=1)
+        return csr_array(joined) if as_sparse else joined
 
     return Step(
         apply,
@@ -228,7 +237,7 @@ def _columns(part: ColumnTransformer, dtype) -> Step | None:
         if (isinstance(inner, str) and inner == "drop") or not len(index):
             continue
         found.append((step_of(inner, len(index), dtype), index, weights.get(name, 1)))
-    return _checked(found, part.n_features_in_)
+    return _checked(found, part.n_features_in_, part.sparse_output_)
 
 
 def _union(part: FeatureUnion, n_columns: int, dtype) -> Step | None:
@@ -238,10 +247,10 @@ def _union(part: FeatureUnion, n_columns: int, dtype) -> Step | None:
             found.append(
                 (step_of(inner, n_columns, dtype), np.arange(n_columns), weights.get(name, 1))
             )
-    return _checked(found, n_columns)
+    return _checked(found, n_columns, None)
 
 
-def _checked(parts: list, n_in: int) -> Step | None:
+def _checked(parts: list, n_in: int, sparse: bool | None) -> Step | None:
     if not parts or any(step is None or weight <= 0 for step, _, weight in parts):
         return None
-    return _beside(parts, n_in)
+    return _beside(parts, n_in, sparse)
