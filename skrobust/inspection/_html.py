@@ -68,13 +68,17 @@ def _verdicts(report: Any) -> str:
         failed = [finding.code for finding in model.findings if finding.ok is False]
         marks = []
         if failed:
-            marks.append(f'<span class="bad">check {", ".join(failed)} failed</span>')
+            word = "check" if len(failed) == 1 else "checks"
+            marks.append(f'<span class="bad">{word} {", ".join(failed)} failed</span>')
         elif model.findings:
             marks.append('<span class="good">all checks passed</span>')
         if _below_majority(model.curve, report.focus):
             marks.append('<span class="warn">below the majority figure</span>')
         text = sentence(model.curve, report.focus)
-        items.append(f"<li><strong>{escape(name)}</strong> {' '.join(marks)}<br>{text}</li>")
+        if failed:
+            text += " <em>Do not rely on this figure before you have read the failed checks.</em>"
+        kind = ' class="doubt"' if failed else ""
+        items.append(f"<li{kind}><strong>{escape(name)}</strong> {' '.join(marks)}<br>{text}</li>")
     return f'<ul class="verdicts">{"".join(items)}</ul>'
 
 

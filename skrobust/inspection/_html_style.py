@@ -18,6 +18,7 @@ STYLE = """
 .skrobust-report ul.verdicts { list-style: none; padding: 0; margin: 1rem 0; }
 .skrobust-report ul.verdicts li { border-left: 4px solid #0072b2; background: #f4f7fa;
   padding: .5rem .8rem; margin: .5rem 0; }
+.skrobust-report ul.verdicts li.doubt { border-left-color: #d55e00; background: #fdf5ef; }
 .skrobust-report ul.advice { padding-left: 1.2rem; }
 .skrobust-report ul.advice li { margin: .4rem 0; }
 .skrobust-report .good, .skrobust-report .bad, .skrobust-report .warn { font-size: .82em;
@@ -49,7 +50,7 @@ STYLE = """
   .skrobust-report { padding: .6rem .8rem 1.5rem; font-size: 15px; }
   .skrobust-report table { font-size: .85rem; }
   .skrobust-report th, .skrobust-report td { padding-right: .5rem; }
-  .skrobust-report table.checks th { overflow-wrap: anywhere; }
+  .skrobust-report table.checks th { overflow-wrap: anywhere; hyphens: auto; }
   .skrobust-report table.checks td:first-child { min-width: 8.6rem; }
 }
 @media print {

@@ -234,13 +234,17 @@ class TradeoffDisplay:
         return everybody if len(everybody) <= MOST_NAMED else list(self.front[:MOST_NAMED])
 
     def _number(self, ax: Any) -> None:
+        """A number beside each point to explain; points in one place share theirs."""
+        places: dict[tuple[float, float], list[int]] = {}
         for number, k in enumerate(self._named(), start=1):
+            places.setdefault((self.clean[k], self.robust[k]), []).append(number)
+        for place, numbers in places.items():
             ax.annotate(
-                str(number),
-                (self.clean[k], self.robust[k]),
+                ", ".join(map(str, numbers)),
+                place,
                 xytext=(6, 5),
                 textcoords="offset points",
-                color=COLORS[0] if k in self.front else GRAY,
+                color=COLORS[0] if self._named()[numbers[0] - 1] in self.front else GRAY,
                 fontweight="bold",
             )
 

@@ -43,7 +43,7 @@ def sentence(curve: Any, radius: float) -> str:
     >>> interval = np.array([[0.5, 0.7]])
     >>> curve = RobustnessCurve(np.array([0.2]), 0.9, np.array([0.6]), None, interval, 0.5)
     >>> sentence(curve, 0.2)
-    'Right on 90.0% of the rows as they are; 60.0% stay right however they move within radius 0.2 \
+    'Right on 90.0% of the rows as they are; 60.0% stay right under attack within radius 0.2 \
 (95% interval 50.0% to 70.0%). Always answering the most frequent class: 50.0%.'
     """
     if radius == 0:
@@ -54,12 +54,12 @@ def sentence(curve: Any, radius: float) -> str:
     if curve.quantity == "accuracy":
         return (
             f"Right on {form(curve.clean)} of the rows as they are; {form(curve.attacked[k])} stay "
-            f"right however they move within radius {radius:g} {sure}. Always answering the most "
+            f"right under attack within radius {radius:g} {sure}. Always answering the most "
             f"frequent class: {form(curve.majority)}."
         )
     return (
-        f"Mean loss {form(curve.clean)} as the rows are; {form(curve.attacked[k])} when each moves to "
-        f"its worst within radius {radius:g} {sure}. Always answering the mean: {form(curve.majority)}."
+        f"Mean loss {form(curve.clean)} as the rows are; {form(curve.attacked[k])} under attack "
+        f"within radius {radius:g} {sure}. Always answering the mean: {form(curve.majority)}."
     )
 
 

@@ -94,12 +94,16 @@ class TreeSearch(Attack):
             )  # fmt: skip
         effort = Effort(self.n_states, self.n_rounds, self.exact, self.time_limit)
         seed = int(torch.randint(2**62, (1,), generator=generator, device=generator.device))
-        aims = _aims(forest, fn.row_args[0])
+        aims = _aims(forest, fn.row_args[0], fn.is_largest_piece)
         hunt(forest, aims, fn, region, best, effort, np.random.default_rng(seed))
 
 
-def _aims(forest: Forest, y: Tensor) -> np.ndarray:
-    """Weights of the scores (n, n_aims, n_outputs): other classes against y; up and down."""
+def _aims(forest: Forest, y: Tensor, is_margin: bool = True) -> np.ndarray:
+    """Weights of the scores (n, n_aims, n_outputs): other classes against y; up and down.
+
+    Where not the margin counts, all other classes together against y are an aim too: of shares
+    of votes, that is the log loss.
+    """
     units = np.eye(forest.n_outputs)
     if not forest.is_classifier:
         return np.broadcast_to(
@@ -108,7 +112,10 @@ def _aims(forest: Forest, y: Tensor) -> np.ndarray:
     own = y.cpu().numpy().astype(np.int64)
     others = np.arange(forest.n_outputs - 1)
     others = others + (others >= own[:, None])
-    return units[others] - units[own][:, None]
+    aims = units[others] - units[own][:, None]
+    if is_margin or forest.n_outputs < 3:
+        return aims
+    return np.concatenate([aims.mean(axis=1, keepdims=True), aims], axis=1)
 
 
 class WorstRows(NamedTuple):

@@ -111,11 +111,16 @@ class Ascent:
         return np.add.reduceat(self.cell_cost[self.at + cells], self.row_slots, axis=1)
 
     def climb(
-        self, cells: np.ndarray, price: np.ndarray | None = None, n_steps: int = 200
+        self,
+        cells: np.ndarray,
+        price: np.ndarray | None = None,
+        barred: np.ndarray | None = None,
+        n_steps: int = 200,
     ) -> np.ndarray:
         """The best move of each row and state, until no move helps.
 
-        With a ``price`` (n_states, n_rows), moves must be worth what they cost.
+        With a ``price`` (n_states, n_rows), moves must be worth what they cost; no move goes to
+        a cell that is ``barred`` (n_states, n_cells).
         """
         cells = cells.copy()
         for _ in range(n_steps):
@@ -123,6 +128,8 @@ class Ascent:
             if price is not None:
                 here = self.cell_cost[self.at + cells][:, self.cell_slot]
                 change = change - price[:, self.cell_row] * (self.finite_cost - here)
+            if barred is not None:
+                change[barred] = -np.inf
             best = largest_of(change, self.row_cells)
             gain = np.take_along_axis(change, best, axis=1)
             state, row = np.nonzero(gain > self.tolerance)
@@ -133,14 +140,18 @@ class Ascent:
             cells[state, slot] = place - self.at[slot]
         return cells
 
-    def climb_at(self, cells: np.ndarray, price: np.ndarray) -> np.ndarray:
-        """A climb; where ways have a budget, first one with a price (n_states, n_rows).
+    def climb_at(
+        self, cells: np.ndarray, price: np.ndarray, barred: np.ndarray | None = None
+    ) -> np.ndarray:
+        """A climb; first one with a price (n_states, n_rows) where ways have a budget, and bars.
 
         A price of 1 is what the trees could give at most, spread over the budget.
         """
-        if not self.has_budget:
-            return self.climb(cells)
-        return self.climb(self.climb(cells, price=price * self.worth))
+        if self.has_budget:
+            cells = self.climb(cells, price * self.worth, barred)
+        elif barred is not None:
+            cells = self.climb(cells, barred=barred)
+        return self.climb(cells)
 
     @cached_property
     def worth(self) -> np.ndarray:
@@ -151,10 +162,13 @@ class Ascent:
         home = self.value(np.repeat(reach.home[None], len(self.gains), axis=0))[0]
         return (most - home) / np.maximum(reach.budget, np.finfo(float).tiny)
 
-    def kick(self, cells: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    def kick(
+        self, cells: np.ndarray, random: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Each row and state moves into a leaf at random that gives more than its tree gives now.
 
-        Where that costs too much, other columns go home, some of them first, then all.
+        Where that costs too much, other columns go home, some of them first, then all. Returned
+        too: the cells (n_states, n_cells) that would leave the leaf again.
         """
         reach = self.reach
         _, count = self.broken(cells)
@@ -174,8 +188,9 @@ class Ascent:
         slot = reach.slot[side]
         moved = cells.copy()
         moved[state, slot] = np.clip(cells[state, slot], reach.low[side], reach.high[side])
+        barred = self._outside(state, side, len(cells))
         if not self.has_budget:
-            return moved
+            return moved, barred
         held = np.zeros(cells.shape, dtype=bool)
         held[state, slot] = True
         for share in (0.5, 0.5, 1.0):
@@ -183,4 +198,17 @@ class Ascent:
             back = over & ~held & (random.random(cells.shape) < share)
             moved = np.where(back, reach.home, moved)
         over = (self.spent(moved) > reach.budget)[:, reach.slot_row]  # from afar, not from home
-        return np.where(over, cells, moved)
+        return np.where(over, cells, moved), barred & ~over[:, self.cell_slot]
+
+    def _outside(self, state: np.ndarray, side: np.ndarray, n_states: int) -> np.ndarray:
+        """Cells that break one of the sides, each in its own state."""
+        n_cells = len(self.cell_slot)
+        size = n_states * (n_cells + 1)
+        slot = self.reach.slot[side]
+        first, after = self.at[slot], self.at[slot] + np.diff(self.reach.cell_starts)[slot]
+        row = state * (n_cells + 1)
+        steps = np.zeros(size, dtype=np.int64)
+        for begin, end in ((first, self.enter[side]), (self.leave[side], after)):
+            steps += np.bincount(row + begin, minlength=size)
+            steps -= np.bincount(row + end, minlength=size)
+        return steps.reshape(n_states, -1).cumsum(axis=1)[:, :-1] > 0

@@ -160,7 +160,8 @@ class _Hunt:
                 gains = self.gains(part, aim, rows)
                 ascent = Ascent(part, np.repeat(gains[None], effort.n_states, axis=0))
             price = 1.5 * random.random(value.shape)
-            new = ascent.climb_at(ascent.kick(cells, random), price)
+            kicked, barred = ascent.kick(cells, random)
+            new = ascent.climb_at(kicked, price, barred)
             there = ascent.value(new)
             better = there >= value
             value = np.where(better, there, value)
