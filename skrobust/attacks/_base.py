@@ -86,10 +86,11 @@ class Attack(BaseEstimator):
                 "Use attack='search' or attack='auto'.",
             )
         region = threat.region(x.detach(), radius)
+        fn = fn.within(region)
         best = Best(region.x, fn(region.x) if fn.at_x is None else fn.at_x, fn.goal)
         if isinstance(radius, Tensor) or radius > 0:
             self._search_unfinished(fn, region, best, start, _generator_for(x, generator))
-        return Moved(region.settle(best.z), best.value, *fn.counts(region.x))
+        return Moved(region.realize(region.settle(best.z)), best.value, *fn.counts(region.x))
 
     def _search_unfinished(self, fn, region, best, start, generator) -> None:
         live = Survivors(fn, region, best)

@@ -56,8 +56,9 @@ class Exact(Attack):
             raise invalid(
                 "attack",
                 "exact",
-                "an attack that suits the model: attack='exact' needs an affine model (linear or "
-                "logistic regression, linear SVM), and this one is not",
+                "an attack that suits model and threat: attack='exact' needs an affine model (linear "
+                "or logistic regression, linear SVM) and a threat without band, repair or, for l2 "
+                "and l1, whole numbers and levels",
                 "Use attack='auto'.",
             )
 
@@ -68,21 +69,25 @@ def solve_affine(
     """Report the linear worst case of each piece to ``best``, as long as pieces look affine.
 
     Values and gradients at ``probe``, at the best point and at the one opposite are compared with
-    those at the rows; without ``probe`` nothing is compared. Returns whether every piece of every row passed,
-    and which rows (n,) have no slope at all.
+    those at the rows; without ``probe`` nothing is compared. Returns whether every piece of every
+    row passed (never for a threat whose linear worst case has no closed form), and which rows (n,)
+    have no slope at all.
     """
     x = region.x
+    if not region.exact_steepest:
+        return False, torch.zeros(len(x), dtype=torch.bool, device=x.device)
     flat = torch.ones(len(x), dtype=torch.bool, device=x.device)
     # one piece of each row at a time; None stands for the value itself
     pieces = [None] if fn.pieces is None else fn.ranked_pieces(x).unbind(dim=1)
     for piece in pieces:
         here = fn.gradient(x, piece)
         flat &= (here.gradient == 0).flatten(1).all(dim=1)
-        found = region.steepest(here.gradient)
+        found = region.realize(region.steepest(here.gradient))
         if probe is None:
             best.update(found, fn(found))
             continue
         for z in (found, region.steepest(-here.gradient), probe):
+            z = region.realize(z)
             there = fn.gradient(z, piece)
             best.update(z, there.value)
             if not _agree(here, there, x, z - x).all():

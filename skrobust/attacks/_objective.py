@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from skrobust.exceptions import invalid
+from skrobust.threats import Region
 
 __all__ = ["Climb", "Objective", "as_objective"]
 
@@ -92,6 +93,7 @@ class Objective:
         self.row_args, self.pieces, self.at_x = row_args, pieces, at_x
         self.goal, self.differentiable, self.model = goal, differentiable, model
         self.divisible = True
+        self._region: Region | None = None
         self._index: Tensor | None = None
         self._n_rows: int | None = None
         self._forward, self._backward = _Counter(), _Counter()
@@ -99,11 +101,15 @@ class Objective:
     def _largest_piece(self, z: Tensor, *row_args: Tensor) -> Tensor:
         return self.pieces(z, *row_args).amax(dim=1)
 
+    def _rows(self, z: Tensor) -> Tensor:
+        """The rows that points of a region stand for."""
+        return z if self._region is None else self._region.realize(z)
+
     def __call__(self, z: Tensor) -> Tensor:
         """Values (n,) without gradients."""
         self._forward.add(self._index, self._n_rows)
         with torch.no_grad():
-            return self.value(z, *self.row_args)
+            return self.value(self._rows(z), *self.row_args)
 
     def ranked_pieces(self, z: Tensor) -> Tensor:
         """The numbers of each row's pieces at ``z``, the largest first; absent ones are left out.
@@ -112,7 +118,7 @@ class Objective:
         """
         self._forward.add(self._index, self._n_rows)
         with torch.no_grad():
-            pieces = self.pieces(z, *self.row_args)
+            pieces = self.pieces(self._rows(z), *self.row_args)
         most = int((pieces > -torch.inf).sum(dim=1).amax())
         return pieces.topk(most, dim=1).indices
 
@@ -138,6 +144,7 @@ class Objective:
         return Climb(self(z.detach()) if value is None else value.detach(), climbed, gradient)
 
     def _graph(self, z: Tensor, piece: Tensor | None) -> tuple[Tensor | None, Tensor]:
+        z = self._rows(z)
         if piece is None:
             return None, self.value(z, *self.row_args)
         pieces = self.pieces(z, *self.row_args)
@@ -150,9 +157,18 @@ class Objective:
             self._n_rows = n_rows
         return self
 
+    def within(self, region: Region) -> Objective:
+        """The objective of a region's points: each is realized before it is evaluated."""
+        if not region.ruled:
+            return self
+        part = copy.copy(self)
+        part._region = region
+        return part
+
     def take(self, rows: Tensor) -> Objective:
         """The same objective for some of the rows; evaluations count towards the same totals."""
         part = copy.copy(self)
+        part._region = None if self._region is None else self._region.take(rows)
         part.row_args = tuple(argument[rows] for argument in self.row_args)
         part.at_x = None if self.at_x is None else self.at_x[rows]
         part._index = rows if self._index is None else self._index[rows]

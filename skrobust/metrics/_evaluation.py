@@ -86,8 +86,8 @@ class Evaluation:
         self.rows = Rows(X)
         self.weight = check_sample_weight(sample_weight, self.rows.values)
         self.task = task_of(estimator, self.rows, y, loss, tolerance)
-        if self.task.view.jumps and isinstance(self.attack, Auto):
-            # some of its gradients are 0 although the output changes: search as without any
+        if (self.task.view.jumps or self.threat.ruled) and isinstance(self.attack, Auto):
+            # gradients are 0, or point between whole numbers: search as without any
             budget = self.attack.n_queries_black_box
             self.attack = clone(self.attack).set_params(n_queries=budget)
         self._size = self._batch(batch_size)
@@ -103,6 +103,8 @@ class Evaluation:
             return found
         task = self.task
         for climb in task.climbs():
+            if task.is_margin and climb.goal is None and not self._exact:
+                climb = climb._replace(goal=0.0)  # nothing to be had for free after all
             done = found.broken if climb.goal is not None else np.zeros_like(found.broken)
             index = np.flatnonzero(task.searchable() & ~done)
             found = self._improve(found, index, radius, climb, generator)
@@ -178,7 +180,8 @@ class Evaluation:
         """An unbound threat, or rows outside its bounds, are errors before any search."""
         size = max(1, 2**24 // self.rows.values[0].size)
         for low in range(0, len(self.rows), size):
-            self.threat.region(to_tensor(self.rows.values[low : low + size]), 0.0)
+            region = self.threat.region(to_tensor(self.rows.values[low : low + size]), 0.0)
+        self._exact = region.exact_steepest
 
 
 def mean(values: np.ndarray, weight: np.ndarray) -> float:

@@ -50,10 +50,11 @@ class Rows:
         return len(self.values)
 
     def like_given(self, values: np.ndarray) -> Any:
-        """Moved rows in the container, column order, index and float types of the rows given.
+        """Moved rows in the container, column order, index and types of the rows given.
 
-        A type narrower than the numbers is rounded towards the row given, so that no budget is
-        passed by the rounding.
+        A float type narrower than the numbers is rounded towards the row given, so that no budget
+        is passed by the rounding. Integers and booleans keep their type where every moved value
+        is one of theirs; otherwise the column (of an array: the array) becomes float64.
         """
         values = np.where(np.isnan(self.values), self.values, values)
         return _WRITE[self._kind](values, self.given, self.values)
@@ -90,6 +91,15 @@ def _float_type(dtype: np.dtype) -> np.dtype:
     return dtype if dtype in (np.float16, np.float32, np.float64) else np.dtype(np.float64)
 
 
+def _holds(dtype: Any, values: np.ndarray) -> bool:
+    """Whether an integer or boolean type holds the values as they are."""
+    dtype = getattr(dtype, "numpy_dtype", dtype)
+    if not isinstance(dtype, np.dtype) or dtype.kind not in "iub":
+        return False
+    low, high = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+    return bool(((values == np.round(values)) & (low <= values) & (values <= high)).all())
+
+
 def _narrow(values: np.ndarray, dtype: np.dtype, towards: np.ndarray | None) -> np.ndarray:
     """``values`` in ``dtype``, no further from ``towards`` than they were."""
     narrow = values.astype(dtype)
@@ -123,6 +133,8 @@ def _floats(values: Any, name: str) -> np.ndarray:
 
 def _write_array(values: np.ndarray, given: Any, towards: np.ndarray | None) -> np.ndarray:
     dtype = getattr(given, "dtype", None)
+    if towards is not None and _holds(dtype, values):
+        return values.astype(dtype)
     dtype = _float_type(dtype) if isinstance(dtype, np.dtype) else np.dtype(np.float64)
     return _narrow(values, dtype, towards)
 
@@ -132,6 +144,10 @@ def _read_tensor(X: torch.Tensor) -> np.ndarray:
 
 
 def _write_tensor(values, given: torch.Tensor, towards) -> torch.Tensor:
+    if not given.is_floating_point():
+        kind = np.dtype(str(given.dtype).removeprefix("torch."))
+        if towards is not None and _holds(kind, values):
+            return torch.as_tensor(values.astype(kind), device=given.device)
     dtype = given.dtype if given.dtype in (torch.float16, torch.float32) else torch.float64
     array = _narrow(values, np.dtype(str(dtype).removeprefix("torch.")), towards)
     return torch.as_tensor(array, device=given.device)
@@ -182,8 +198,12 @@ def _write_pandas(values: np.ndarray, given: Any, towards: np.ndarray | None) ->
         column = _narrow(values[:, position], _column_type(dtype), near)
         columns[position] = column
     frame = type(given)(columns, index=index)
-    for position, dtype in enumerate(types):  # nullable floats keep NA for what is missing
-        if not isinstance(dtype, np.dtype) and getattr(dtype, "kind", "") == "f":
+    for position, dtype in enumerate(types):  # nullable types keep NA for what is missing
+        column = columns[position]
+        nullable = not isinstance(dtype, np.dtype)
+        known = column[~np.isnan(column)] if nullable else column
+        floats = nullable and getattr(dtype, "kind", "") == "f"
+        if floats or (towards is not None and _holds(dtype, known)):
             frame[position] = frame[position].astype(dtype)
     frame.columns = given.columns
     return frame
@@ -202,6 +222,16 @@ def _polars_type(column: Any) -> Any:
     return column.dtype if column.dtype == polars.Float32 else polars.Float64
 
 
+def _polars_whole(dtype: Any) -> np.dtype | None:
+    """Numpy's type of an integer or boolean polars type."""
+    name = str(dtype).lower()
+    return np.dtype("bool" if name == "boolean" else name) if _is_whole(name) else None
+
+
+def _is_whole(name: str) -> bool:
+    return name == "boolean" or name.rstrip("0123456789") in ("int", "uint")
+
+
 def _write_polars(values: np.ndarray, given: Any, towards: np.ndarray | None) -> Any:
     columns = []
     for position, column in enumerate(given.get_columns()):
@@ -209,7 +239,10 @@ def _write_polars(values: np.ndarray, given: Any, towards: np.ndarray | None) ->
         near = None if towards is None else towards[:, position]
         array = _narrow(values[:, position], np.dtype(str(kind).lower()), near)
         moved = type(column)(column.name, array, dtype=kind)
-        columns.append(moved.fill_nan(None) if column.null_count() else moved)
+        moved = moved.fill_nan(None) if column.null_count() else moved
+        if near is not None and _holds(_polars_whole(column.dtype), array[~np.isnan(array)]):
+            moved = moved.cast(column.dtype)
+        columns.append(moved)
     return type(given)(columns)
 
 

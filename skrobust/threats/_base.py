@@ -17,7 +17,13 @@ class Region(ABC):
     Convex, and it contains the row. Every method is per row and exact, and what it returns is
     settled: :meth:`settle` would give it back unchanged. ``x`` (n, ...) are the rows; ``z`` moved
     rows of the same shape; a *displacement* is ``z - x`` in the units of ``x``.
+
+    A region with rules that no convex set has (whole numbers, categories) is ``ruled``: it stands
+    for a smaller set, and :meth:`realize` turns each of its points into one of that set.
     """
+
+    ruled = False
+    exact_steepest = True  # whether realize(steepest(g)) is the worst case of a linear function
 
     x: Tensor
     radius: Tensor  # (n,), in steps of the threat's scale
@@ -49,6 +55,14 @@ class Region(ABC):
     def settle(self, z: Tensor) -> Tensor:
         """``z`` with rounding errors removed: inside ball and bounds to the last bit that counts."""
 
+    def realize(self, z: Tensor) -> Tensor:
+        """The moved row that a point of the region stands for: itself, unless there are rules.
+
+        Differentiable, the same row for the same point, and ``realize(realize(z))`` is
+        ``realize(z)``. Attacks needn't call it: every point they ask for is realized first.
+        """
+        return z
+
     @abstractmethod
     def take(self, rows: Tensor) -> Region:
         """The regions of some of the rows."""
@@ -60,6 +74,8 @@ class Threat(BaseEstimator, ABC):
     A threat stores what it was given. Options that speak of data or of column names become numbers
     once, on training rows, by :meth:`bind`; only a threat of numbers gives regions.
     """
+
+    ruled = False  # whether moved rows obey rules that no convex set has (see Region.ruled)
 
     @property
     @abstractmethod

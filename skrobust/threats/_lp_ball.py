@@ -12,7 +12,7 @@ from sklearn.base import clone
 from torch import Tensor
 
 from skrobust.exceptions import ThreatNotBoundError, invalid
-from skrobust.threats._base import Threat
+from skrobust.threats._base import Region, Threat
 from skrobust.threats._geometry import Norm, find_norm
 from skrobust.threats._numbers import (
     Bounds,
@@ -24,6 +24,8 @@ from skrobust.threats._numbers import (
     ways_of,
 )
 from skrobust.threats._region import BallRegion, Room
+from skrobust.threats._ruled import RuledRegion, TorchRules, check_rows
+from skrobust.threats._rules import RULES, Group, held_of, is_named, rules_of, stored
 
 __all__ = ["LpBall"]
 
@@ -51,10 +53,34 @@ class LpBall(Threat):
         What cannot be moved at all.
     direction : dict, column -> "up" or "down", default=None
         Columns that may only grow or only fall.
+    integer : list of columns, boolean mask or "dtype", default=None
+        What stays a whole number. ``"dtype"``: the columns that are integers in the rows given to
+        :meth:`bind`; boolean ones stay 0 or 1.
+    levels : dict, column -> list of values or "data", default=None
+        Ordered columns that know few values (sizes, grades); moves are measured by their distance.
+        ``"data"``: the values seen by :meth:`bind`.
+    groups : list of lists of columns, default=None
+        One-hot columns: each list has a single 1 in each row, before and after the move. A change
+        of category has no length, counts against ``max_changes`` and not against ``radius`` (but
+        at radius 0 nothing changes).
+    categorical : list of columns, or dict, column -> list of codes, default=None
+        The same for one column of codes without order. A list learns the codes by :meth:`bind`.
+    max_changes : int or None, default=1
+        How many of the ``groups`` and ``categorical`` columns may change in one row; None: all.
+    band : float or (low, high), default=None
+        Series (n, length) or (n, channels, length): rows move by slow waves only, of frequencies
+        up to ``band`` (or within the pair), as a share of the highest that the sampling allows.
+    repair : dict, column -> function, or function, default=None
+        Columns that follow from others. ``{"total": lambda row: row["net"] + row["tax"]}`` computes
+        columns anew for each moved row; ``row[column]`` is a tensor (n,). Such columns have no
+        radius of their own, but keep to their bounds. A function takes the moved rows as a tensor
+        and returns valid ones of the same shape; what it changes counts against the radius. Where
+        a repair breaks ball or bounds, rows go part of the way, or stay.
 
     A column is a name (X must then be a data frame with names) or an index along the first axis
-    of a row: a column of a table, a channel of an image (n, channels, height, width). Missing
-    values (NaN) do not move.
+    of a row: a column of a table, a channel of an image (n, channels, height, width). A mask has
+    the shape of a row or of its last axes (times of a series, pixels). Missing values (NaN) do not
+    move.
 
     See Also
     --------
@@ -64,8 +90,10 @@ class LpBall(Threat):
     -----
     Nothing is checked when the object is made; :meth:`bind` and :meth:`region` raise ValueError
     or TypeError for options that make no sense, ThreatNotBoundError for options that are not
-    numbers yet. The set is convex, and each answer of its :meth:`region` (projection, steepest
-    point) is exact, with bounds, frozen features and directions taken into account.
+    numbers yet. With norm, scale, bounds, frozen and direction the set is convex, and each answer
+    of its :meth:`region` (projection, steepest point) is exact. The other options are rules: every
+    row that an attack looks at obeys them (see ``Region.realize``), and for linf the worst case of
+    linear models stays exact under all of them but ``band`` and ``repair``.
 
     Examples
     --------
@@ -82,19 +110,56 @@ class LpBall(Threat):
             [  60., 2200.]], dtype=torch.float64)
     >>> LpBall("l2").region(torch.zeros(1, 2), radius=5.0).project(torch.tensor([[30.0, 40.0]]))
     tensor([[3.0000, 4.0000]])
+
+    Whole numbers, and one-hot columns of which a row may change one:
+
+    >>> threat = LpBall(integer=[0], groups=[[1, 2, 3]])
+    >>> region = threat.region(torch.tensor([[7.0, 1.0, 0.0, 0.0]]), radius=1.5)
+    >>> region.realize(region.steepest(torch.tensor([[1.0, 0.0, 0.5, 0.9]])))
+    tensor([[8., 0., 0., 1.]])
     """
 
-    def __init__(self, norm="linf", scale=1.0, bounds=None, frozen=None, direction=None):
+    # what subclasses of fewer options have
+    integer = levels = groups = categorical = band = repair = None
+    max_changes = 1
+
+    def __init__(
+        self,
+        norm="linf",
+        scale=1.0,
+        bounds=None,
+        frozen=None,
+        direction=None,
+        integer=None,
+        levels=None,
+        groups=None,
+        categorical=None,
+        max_changes=1,
+        band=None,
+        repair=None,
+    ):
         self.norm = norm
         self.scale = scale
         self.bounds = bounds
         self.frozen = frozen
         self.direction = direction
+        self.integer = integer
+        self.levels = levels
+        self.groups = groups
+        self.categorical = categorical
+        self.max_changes = max_changes
+        self.band = band
+        self.repair = repair
 
     @property
     def is_bound(self) -> bool:
         """Whether all options are numbers (nothing left to learn from data or names)."""
         return not self._unbound()
+
+    @property
+    def ruled(self) -> bool:
+        """Whether moved rows obey more than ball and box: whole numbers, groups, a band, ..."""
+        return any(getattr(self, rule) is not None for rule in RULES if rule != "max_changes")
 
     def bind(self, X, *, feature_names=None) -> LpBall:
         """A copy whose words and names have become numbers; the threat itself stays as it is.
@@ -116,7 +181,7 @@ class LpBall(Threat):
         ------
         ValueError, TypeError
             For unknown names, arrays that do not fit a row of ``X``, steps that are not > 0,
-            bounds with low > high.
+            bounds with low > high, rules that the rows of ``X`` themselves do not obey.
 
         Warns
         -----
@@ -126,16 +191,26 @@ class LpBall(Threat):
         self._norm()
         columns = Columns.of(X, feature_names)
         frozen = frozen_of(self.frozen, columns)
-        scale, stuck = scale_of(self.scale, columns, frozen)
+        rules = rules_of(self, columns)
+        held = held_of(frozen, rules, columns)
+        scale, stuck = scale_of(self.scale, columns, held)
         if stuck is not None:
+            stuck = stuck if held is None else stuck & ~(held & ~_mask(frozen, columns))
             frozen = stuck if frozen is None else frozen | stuck
-        bounds = bounds_of(self.bounds, columns)
-        direction = directions_of(self.direction, columns)
-        return clone(self).set_params(
-            scale=scale, bounds=bounds, frozen=frozen, direction=direction
-        )
+        options = {
+            "scale": scale,
+            "bounds": bounds_of(self.bounds, columns),
+            "frozen": frozen,
+            "direction": directions_of(self.direction, columns),
+            **stored(rules),
+        }
+        known = self.get_params(deep=False)
+        bound = clone(self).set_params(**{name: v for name, v in options.items() if name in known})
+        if rules and len(columns.values):
+            bound.region(torch.as_tensor(columns.values[:1000]), 0.0)
+        return bound
 
-    def region(self, x: Tensor, radius: float | Tensor) -> BallRegion:
+    def region(self, x: Tensor, radius: float | Tensor) -> Region:
         """Where each row of ``x`` (n, ...) may go.
 
         Parameters
@@ -160,7 +235,18 @@ class LpBall(Threat):
         if not isinstance(x, Tensor) or not x.is_floating_point() or x.ndim < 2:
             given = f"{type(x).__name__} {getattr(x, 'dtype', '')} {np.shape(x)}"
             raise invalid("x", given, "a tensor of floats (n, ...)", error=TypeError)
-        return BallRegion(norm, x, radius_of(radius, x), self._room(x))
+        columns = Columns(x.shape[1:])
+        rules, frozen = rules_of(self, columns), frozen_of(self.frozen, columns)
+        room = self._room(x, held_of(frozen, rules, columns), columns)
+        ball = BallRegion(norm, x, radius_of(radius, x), room)
+        if not rules:
+            return ball
+        free = ~_mask(frozen, columns)
+        if room.down is not None and rules.band is not None:
+            free &= ~np.asarray(((room.down == 0) & (room.up == 0))[0].expand(x.shape[1:]).cpu())
+        region = RuledRegion(ball, TorchRules.of(rules, x, free))
+        check_rows(region)
+        return region
 
     def __repr__(self, N_CHAR_MAX=700) -> str:
         shown = [
@@ -179,11 +265,11 @@ class LpBall(Threat):
     def _unbound(self) -> list[str]:
         """The options that are not numbers yet, as text."""
         words = ("scale", "bounds", "frozen", "direction")
-        return [f"{w}={_short(getattr(self, w))}" for w in words if _has_names(getattr(self, w))]
+        named = [word for word in words if _has_names(getattr(self, word))]
+        named += [rule for rule in RULES if is_named(rule, getattr(self, rule))]
+        return [f"{word}={_short(getattr(self, word))}" for word in named]
 
-    def _room(self, x: Tensor) -> Room:
-        columns = Columns(x.shape[1:])
-        frozen = frozen_of(self.frozen, columns)
+    def _room(self, x: Tensor, frozen: np.ndarray | None, columns: Columns) -> Room:
         scale, _ = scale_of(self.scale, columns, frozen)
         bounds = bounds_of(self.bounds, columns)
         low = high = down = up = None
@@ -195,6 +281,10 @@ class LpBall(Threat):
         if ways is not None:
             down, up = _like(ways[0], x), _like(ways[1], x)
         return Room(_like(scale, x, down=True), low, high, down, up)
+
+
+def _mask(frozen: np.ndarray | None, columns: Columns) -> np.ndarray:
+    return np.zeros(columns.shape, dtype=bool) if frozen is None else frozen
 
 
 def radius_of(radius, x: Tensor) -> Tensor:
@@ -289,5 +379,9 @@ def _short(value) -> str:
         if value.dtype == bool:
             return f"<{int(value.sum())} of {value.size}>"
         return f"<{value.size} numbers>"
+    if isinstance(value, tuple) and value and isinstance(value[0], Group):
+        return repr([list(group.columns) for group in value])
+    if isinstance(value, dict) and any(isinstance(part, np.ndarray) for part in value.values()):
+        value = {key: part.tolist() for key, part in value.items()}
     text = repr(value)
     return text if len(text) <= 120 else text[:117] + "..."

@@ -37,8 +37,11 @@ class Columns:
     channel of an image.
     """
 
-    def __init__(self, shape: tuple[int, ...], names=None, values: np.ndarray | None = None):
+    def __init__(
+        self, shape: tuple[int, ...], names=None, values: np.ndarray | None = None, kinds=None
+    ):
         self.shape, self.values = tuple(shape), values
+        self.kinds: list[str] | None = kinds  # numpy's letters of the columns' types
         self.names = None if names is None else [str(name) for name in names]
         self.length = self.shape[0]
         if self.names is not None and len(self.names) != self.length:
@@ -64,7 +67,12 @@ class Columns:
             ) from error  # fmt: skip
         if values.ndim < 2:
             raise invalid("X", X, "an array of rows (n, ...)", "Reshape one column by X[:, None].")
-        return cls(values.shape[1:], feature_names, np.where(np.isfinite(values), values, np.nan))
+        values = np.where(np.isfinite(values), values, np.nan)
+        return cls(values.shape[1:], feature_names, values, _kinds(X, values.shape[1]))
+
+    def of_kind(self, letters: str) -> list[int]:
+        """Positions of the columns whose type has one of numpy's letters ("i", "u", "b", "f")."""
+        return [place for place, kind in enumerate(self.kinds or []) if kind in letters]
 
     def position(self, key, option: str) -> int:
         """Position of a name or an index."""
@@ -125,29 +133,54 @@ def _floats(X) -> np.ndarray:
     return np.asarray(X, dtype=np.float64)
 
 
-def frozen_of(frozen, columns: Columns) -> np.ndarray | None:
-    """Mask of a row's shape: True where nothing may move."""
+def _kinds(X, n_columns: int) -> list[str] | None:
+    """Numpy's letter of each column's type; None where X has none."""
+    if hasattr(X, "detach"):
+        X = np.empty(0, dtype=str(X.dtype).removeprefix("torch.").replace("bfloat16", "float32"))
+    if hasattr(X, "dtypes"):
+        return [_letter(kind) for kind in X.dtypes]
+    return [X.dtype.kind] * n_columns if isinstance(X, np.ndarray) else None
+
+
+def _letter(kind) -> str:
+    """Numpy's letter of a column type of pandas or polars."""
+    if hasattr(kind, "kind"):
+        return kind.kind
+    name = str(kind).lower()
+    return "b" if name.startswith("bool") else "i" if name.startswith(("int", "uint")) else "f"
+
+
+def frozen_of(frozen, columns: Columns, option: str = "frozen") -> np.ndarray | None:
+    """Mask of a row's shape: True for the entries that are meant."""
     if frozen is None:
         return None
     if isinstance(frozen, (str, numbers.Number)) or not np.iterable(frozen):
         raise invalid(
-            "frozen",
+            option,
             frozen,
             "a list of columns or a mask",
-            f"Write frozen=[{frozen!r}].",
+            f"Write {option}=[{frozen!r}].",
             TypeError,
         )
     given = np.asarray(list(frozen) if not isinstance(frozen, np.ndarray) else frozen)
     if given.dtype == bool and given.size:
-        if given.shape != columns.shape:
+        if not _fits(given.shape, columns.shape):
             raise invalid(
-                "frozen", frozen, f"a mask of the shape of one row, {columns.shape}, or indices"
+                option, frozen, f"a mask of the shape of one row, {columns.shape}, or indices"
             )
-        return given.copy()
+        return np.broadcast_to(given, columns.shape).copy()
     mask = np.zeros(columns.shape, dtype=bool)
     for key in given.tolist() if given.dtype.kind in "iu" else list(frozen):
-        mask[columns.position(key, "frozen")] = True
+        mask[columns.position(key, option)] = True
     return mask
+
+
+def _fits(shape: tuple[int, ...], row: tuple[int, ...]) -> bool:
+    """Whether an array stands for a row: of its shape, or for its last axes (times, pixels)."""
+    try:
+        return np.broadcast_shapes(shape, row) == row and (shape == row or shape[-1:] == row[-1:])
+    except ValueError:
+        return False
 
 
 def directions_of(direction, columns: Columns) -> dict[int, str] | None:

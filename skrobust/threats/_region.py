@@ -91,27 +91,36 @@ class BallRegion(Region):
             broken = broken | (z < torch.minimum(room.low, x)) | (z > torch.maximum(room.high, x))
         if room.down is not None:
             broken = broken | ((z < x) & (room.down == 0)) | ((z > x) & (room.up == 0))
-        return torch.where(broken.flatten(1).any(dim=1), torch.inf, self._length(z))
+        return torch.where(broken.flatten(1).any(dim=1), torch.inf, self.length(z))
 
     def settle(self, z: Tensor) -> Tensor:
         z = torch.clamp(_without_nan(z, self.x), self.low, self.high)
         if self.norm.is_box:
             return z
         for _ in range(4):
-            length, radius = self._length(z), wide(self.radius)
+            length, radius = self.length(z), wide(self.radius)
             over = torch.nonzero(length > radius).flatten()
             if len(over) == 0:
                 return z
             share = radius[over] / length[over] * (1 - 4 * torch.finfo(z.dtype).eps)
             z = z.index_copy(0, over, _towards(self.x[over], z[over], share))
-        over = torch.nonzero(self._length(z) > wide(self.radius)).flatten()
+        over = torch.nonzero(self.length(z) > wide(self.radius)).flatten()
         return z.index_copy(0, over, self.x[over])
+
+    @property
+    def bounds(self) -> tuple[Tensor, Tensor]:
+        """The walls of each row, in units of ``x``; a row outside widens them to itself."""
+        low, high = self.room.low, self.room.high
+        if low is None or high is None:
+            none = torch.full_like(self.x, torch.inf)
+            return -none, none
+        return torch.minimum(low, self.x), torch.maximum(high, self.x)
 
     def take(self, rows: Tensor) -> BallRegion:
         limits = self.low[rows], self.high[rows]
         return BallRegion(self.norm, self.x[rows], self.radius[rows], self.room, limits)
 
-    def _length(self, z: Tensor) -> Tensor:
+    def length(self, z: Tensor) -> Tensor:
         """How far each row moved, in steps, measured in double precision where there is one."""
         u = (wide(z) - wide(self.x)) / wide(self.scale)
         return self.norm.length(torch.nan_to_num(u, nan=0.0).flatten(1))
