@@ -494,13 +494,35 @@ rows(
         pre.OneHotEncoder(),
         pre.OneHotEncoder(drop="first", sparse_output=False),
         pre.OneHotEncoder(handle_unknown="ignore", drop="if_binary"),
+        pre.OneHotEncoder(min_frequency=12, handle_unknown="infrequent_if_exist"),
+        pre.OneHotEncoder(max_categories=3, handle_unknown="ignore"),
+        pre.OneHotEncoder(max_categories=2, drop="if_binary"),
+        pre.OneHotEncoder(min_frequency=0.2, drop="first", handle_unknown="infrequent_if_exist"),
         pre.OrdinalEncoder(),
         pre.OrdinalEncoder(encoded_missing_value=-3),
+        pre.OrdinalEncoder(min_frequency=12),
+        pre.OrdinalEncoder(max_categories=3, handle_unknown="use_encoded_value", unknown_value=-1),
+        pre.TargetEncoder(random_state=0),
+        pre.TargetEncoder(target_type="continuous", random_state=0),
     ],
     "codes natural",
     False,
     steps=True,
 )
+for extrapolation in ("constant", "linear", "continue", "periodic", "error"):
+    spline = {"extrapolation": extrapolation, "n_knots": 4}
+    rows([pre.SplineTransformer(degree=0, **spline)], "value", False, steps=True)
+    rows([pre.SplineTransformer(degree=1, knots="quantile", **spline)], "value", False)
+    rows(
+        [
+            pre.SplineTransformer(**spline),
+            pre.SplineTransformer(include_bias=False, sparse_output=True, **spline),
+        ],
+        "value",
+        False,
+    )
+if "handle_missing" in pre.SplineTransformer().get_params():
+    rows([pre.SplineTransformer(handle_missing="zeros")], "holes", False)
 
 
 def _registered(role: str) -> set[str]:

@@ -8,6 +8,7 @@ one, write the file, add its name, and a row to ``tests/test_bridge_table.py``.
 from skrobust.bridge import (  # noqa: F401
     _bayes,
     _compose,
+    _encoders,
     _ensemble,
     _features,
     _gaussian_process,
@@ -19,6 +20,7 @@ from skrobust.bridge import (  # noqa: F401
     _project,
     _scalers,
     _select,
+    _splines,
     _wrappers,
 )
 from skrobust.bridge._as_torch import (

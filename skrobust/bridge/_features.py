@@ -1,4 +1,4 @@
-"""Transformers that bend or cut columns: polynomials, quantiles, powers, bins, one-hot columns."""
+"""Transformers that bend or cut columns: polynomials, quantiles, powers, bins."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from scipy.special import ndtri
 from sklearn import preprocessing
 from torch import Tensor, nn
 
-from skrobust.bridge._as_torch import TRANSFORM, register, unsupported
+from skrobust.bridge._as_torch import TRANSFORM, register
+from skrobust.bridge._encoders import Lookup
 from skrobust.bridge._scalers import standard
 from skrobust.bridge._views import Beside, Chain, Take, View
 
@@ -104,37 +105,6 @@ class Bins(View):
         return (x >= self.like("edges", x)).sum(dim=1, keepdim=True).to(x.dtype)
 
 
-class Equals(View):
-    """One column of a category number to one column of 0 and 1 per category kept."""
-
-    steps = True
-
-    def __init__(self, categories):
-        super().__init__()
-        self.keep("categories", categories)
-
-    def forward(self, x: Tensor) -> Tensor:
-        known = self.like("categories", x)
-        return ((x == known) | (x.isnan() & known.isnan())).to(x.dtype)
-
-
-class Codes(View):
-    """One column of a category number to its position; ``unknown`` for others."""
-
-    steps = True
-
-    def __init__(self, categories, unknown: float, missing: float):
-        super().__init__()
-        self.keep("categories", categories)
-        self.unknown, self.missing = float(unknown), float(missing)
-
-    def forward(self, x: Tensor) -> Tensor:
-        same = x == self.like("categories", x)
-        code = same.to(x.dtype).argmax(dim=1, keepdim=True).to(x.dtype)
-        code = torch.where(same.any(dim=1, keepdim=True), code, self.unknown)
-        return code.masked_fill(x.isnan(), self.missing)
-
-
 @register(preprocessing.PolynomialFeatures, role=TRANSFORM)
 def polynomial(estimator) -> nn.Module:
     powers = estimator.powers_
@@ -162,38 +132,9 @@ def quantiles(estimator) -> nn.Module:
 def bins(estimator) -> nn.Module:
     parts = []
     for column, edges in enumerate(estimator.bin_edges_):
-        onehot = [] if estimator.encode == "ordinal" else [Equals(np.arange(len(edges) - 1))]
+        numbers = np.arange(len(edges) - 1)
+        onehot = (
+            [] if estimator.encode == "ordinal" else [Lookup(numbers, np.eye(len(edges))[:, :-1])]
+        )
         parts.append(Chain(Take([column]), Bins(edges[1:-1]), *onehot))
     return Beside(parts)
-
-
-@register(preprocessing.OneHotEncoder, role=TRANSFORM)
-def one_hot(estimator) -> nn.Module:
-    dropped = estimator.drop_idx_
-    parts = []
-    for column, known in enumerate(_categories(estimator)):
-        if dropped is not None and dropped[column] is not None:
-            known = np.delete(known, dropped[column])
-        parts.append(Chain(Take([column]), Equals(known)))
-    return Beside(parts)
-
-
-@register(preprocessing.OrdinalEncoder, role=TRANSFORM)
-def ordinal(estimator) -> nn.Module:
-    unknown = estimator.unknown_value
-    unknown = np.nan if unknown is None else unknown
-    parts = [
-        Chain(Take([column]), Codes(known, unknown, estimator.encoded_missing_value))
-        for column, known in enumerate(_categories(estimator))
-    ]
-    return Beside(parts)
-
-
-def _categories(estimator) -> list[np.ndarray]:
-    """The categories as numbers."""
-    if estimator.min_frequency is not None or estimator.max_categories is not None:
-        raise unsupported(estimator, "with groups of infrequent categories has no torch view; it")
-    try:
-        return [np.asarray(known, dtype=np.float64) for known in estimator.categories_]
-    except (TypeError, ValueError):
-        raise unsupported(estimator, "encodes categories that are not numbers: it") from None
