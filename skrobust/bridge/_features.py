@@ -88,7 +88,8 @@ def _interpolate(given: Tensor, knots: Tensor, values: Tensor) -> Tensor:
     x0, x1 = knots.gather(1, right - 1), knots.gather(1, right)
     y0, y1 = values[right - 1], values[right]
     width = x1 - x0
-    part = torch.where(width > 0, (given - x0) / torch.where(width > 0, width, 1.0), 1.0)
+    jump = (given >= x0).to(given.dtype)  # an end that is several knots
+    part = torch.where(width > 0, (given - x0) / torch.where(width > 0, width, 1.0), jump)
     return y0 + part.clamp(0, 1) * (y1 - y0)
 
 
