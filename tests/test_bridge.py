@@ -154,6 +154,9 @@ def test_gradient_is_the_slope(index):
     if out.requires_grad:
         (gradient,) = torch.autograd.grad((out.nan_to_num() * mix).sum(), z)
     known = ~x.isnan()
+    if TABLE[index].guide:
+        assert gradient.isfinite().all() and (gradient != 0).any(dim=1).float().mean() > 0.9
+        return  # that it leads somewhere is for test_bridge_guides
     slope = torch.where(known, gradient * way, 0.0).sum(dim=1)
     change = module(x + step * way) - module(x - step * way)
     expected = (change.nan_to_num() * mix).sum(dim=1) / (2 * step)

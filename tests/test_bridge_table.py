@@ -99,6 +99,7 @@ class Row(NamedTuple):
     steps: bool = False
     proba: bool = True  # softmax(logits) is predict_proba, where there is one
     decision: bool = True  # logits are decision_function, where there is one
+    guide: bool = False  # the gradient is that of a smooth stand-in
 
 
 TABLE: list[Row] = []
@@ -454,6 +455,31 @@ rows(
     decision=False,
 )
 rows([neighbors.NearestCentroid(metric="manhattan")], "three", False)
+STAIRS = {"steps": True, "guide": True}
+for weights in ("uniform", "distance"):
+    rows(
+        [
+            neighbors.KNeighborsClassifier(4, weights=weights),
+            neighbors.KNeighborsClassifier(weights=weights, p=1),
+            neighbors.KNeighborsClassifier(weights=weights, metric="chebyshev"),
+            neighbors.RadiusNeighborsClassifier(1.5, weights=weights),
+            neighbors.RadiusNeighborsClassifier(
+                1.0, weights=weights, p=3, outlier_label="most_frequent"
+            ),
+        ],
+        "two three",
+        False,
+        **STAIRS,
+    )
+    rows(
+        [
+            neighbors.KNeighborsRegressor(weights=weights),
+            neighbors.RadiusNeighborsRegressor(1.5, weights=weights, p=1),
+        ],
+        "value column values",
+        False,
+        **STAIRS,
+    )
 rows(
     [
         pre.PolynomialFeatures(),

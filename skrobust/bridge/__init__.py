@@ -16,6 +16,7 @@ from skrobust.bridge import (  # noqa: F401
     _kernels,
     _linear,
     _meta,
+    _neighbors,
     _neural,
     _project,
     _scalers,
