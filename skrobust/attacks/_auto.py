@@ -80,6 +80,8 @@ class Auto(Attack):
     ) -> None:
         if fn.model is not None:
             member = fn.model.searcher(self.n_queries_black_box)
+            if region.ruled:  # a reader of models knows nothing of rules
+                member = WorstOf([member, Search(n_queries=self.n_queries_black_box)])
         elif not fn.differentiable:
             member = Search(n_queries=self.n_queries_black_box)
         elif self._solved(fn, region, best, generator):

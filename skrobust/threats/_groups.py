@@ -32,7 +32,7 @@ class Leaps:
 
     @classmethod
     def of(cls, rules: Rules, x: Tensor, free: np.ndarray) -> Leaps:
-        width = max((len(group.columns) for group in rules.groups), default=0)
+        width = max((len(group.columns) for group in rules.groups), default=1)
         index = np.zeros((len(rules.groups), width), dtype=np.int64)
         valid = np.zeros(index.shape, dtype=bool)
         for g, group in enumerate(rules.groups):

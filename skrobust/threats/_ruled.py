@@ -65,15 +65,23 @@ class RuledRegion(Region):
         self.ball, self.rules = ball, rules
         self.x, self.radius, self.scale = ball.x, ball.radius, ball.scale
         self.low, self.high = ball.low, ball.high
+        if rules.rules.derived:
+            self.low, self.high = self._with_derived(*ball.bounds)
         if rules.leaps is not None:
             self.low, self.high = rules.leaps.limits(self.x, self.radius, self.low, self.high)
 
     @property
     def exact_steepest(self) -> bool:
-        """Whether ``realize(steepest(gradient))`` is the exact worst case of a linear function."""
+        """Whether ``realize(steepest(gradient))`` is the exact worst case of an affine function of
+        the realized row (a repair that is not affine makes any function of the row so too)."""
         rules = self.rules
         separable = self.ball.norm.is_box or (rules.whole is None and not rules.levels)
-        return separable and rules.band is None and rules.rules.repair is None
+        if rules.rules.repair is not None:
+            derived = rules.rules.derived
+            low, high = self.ball.bounds
+            free = torch.isinf(low[:, derived]).all() & torch.isinf(high[:, derived]).all()
+            separable = separable and bool(derived) and bool(free)
+        return separable and rules.band is None
 
     def project(self, z: Tensor) -> Tensor:
         return self._with_leaps(self.ball.project(z), z)
@@ -122,7 +130,9 @@ class RuledRegion(Region):
         rules = self.rules
         z = torch.where(z.isnan(), self.x, z)
         if rules.band is not None:
-            return self._fitted(rules.band(z, self.x))
+            way, limits = z.detach() - self.x, (self.low - self.x, self.high - self.x)
+            there = self.x + rules.band.nearest(way, *limits)
+            return self._fitted(_Through.apply(rules.band(z, self.x), there))
         z = _Through.apply(z, self._rounded(z.detach()))
         if rules.rules.repair is None:
             return z
@@ -226,8 +236,9 @@ class RuledRegion(Region):
                 f"{tuple(z.shape)}."
             )
         written = torch.where(self.x.isnan(), self.x, written.to(z.dtype))
-        # what a row is before anything moves is no business of the repair
-        return torch.where(per_row(self._still(z), z), self.x, written)
+        # what a row is before anything moves is no business of the repair, but its slope is
+        still = per_row(self._still(z), z)
+        return _Through.apply(written, torch.where(still, self.x, written.detach()))
 
     def _allowed(self, z: Tensor) -> Tensor:
         moved = self.ball.distance(self._counted(z)) <= self.radius
@@ -268,15 +279,22 @@ class RuledRegion(Region):
         way = z - self.x
         wall = torch.where(way > 0, self.high, self.low) - self.x
         share = torch.where(way != 0, wall / torch.where(way != 0, way, 1.0), torch.inf)
-        share = share.detach().amin(dim=-1, keepdim=True).clamp(0, 1)
+        share = share.amin(dim=-1, keepdim=True).clamp(0, 1)
         slack = 1 - 8 * torch.finfo(z.dtype).eps
         z = self.x + slack * share * way
-        over = (self.ball.length(z.detach()) / self.radius).to(z.dtype)
+        over = (self.ball.length(z) / self.radius).to(z.dtype)
         share = torch.where(over > 1, slack / over, 1.0)
         z = torch.where(per_row(over > 1, z), self.x + per_row(share, z) * (z - self.x), z)
         return _Through.apply(z, self.ball.settle(z.detach()))  # the last bit
 
     # -----------------------------------------------------------------------------------------
+
+    def _with_derived(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+        """The limits of the ball; those of derived columns are their bounds."""
+        derived = torch.zeros_like(self.rules.exempt)
+        derived[self.rules.rules.derived] = True
+        derived = derived & per_row(self.radius > 0, self.x)
+        return torch.where(derived, low, self.low), torch.where(derived, high, self.high)
 
     @cached_property
     def _awake(self) -> Tensor:
@@ -322,6 +340,7 @@ def check_rows(region: RuledRegion) -> None:
     if rules.leaps is not None and len(rules.leaps.index):
         ones = x[:, rules.leaps.index].masked_fill(~rules.leaps.valid, 0.0)
         fine = ((ones == 0) | (ones == 1)).all(dim=-1) & (ones.sum(dim=-1) <= 1)
+        fine |= ones.isnan().any(dim=-1)  # missing, and staying so
         wrong = torch.zeros_like(x, dtype=torch.bool)
         for group in range(len(rules.leaps.index)):
             places = rules.leaps.index[group][rules.leaps.valid[group]]

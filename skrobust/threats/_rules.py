@@ -186,7 +186,7 @@ def _levels(levels: Any, option: str, columns: Columns) -> dict[int, np.ndarray]
         if option == "levels" or isinstance(levels, str) or not np.iterable(levels):
             also = " or a list of columns" if option == "categorical" else ""
             raise invalid(option, levels, f"a dict, column -> values{also}", error=TypeError)
-        levels = {key: "data" for key in levels}
+        levels = dict.fromkeys(levels, "data")
     found = {}
     for key, values in levels.items():
         place = columns.position(key, option)

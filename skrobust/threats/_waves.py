@@ -30,13 +30,31 @@ class Band:
         masks, which = np.unique(free.reshape(-1, free.shape[-1]), axis=0, return_inverse=True)
         bases, channels = [], []
         for k, mask in enumerate(masks):
-            bases.append(torch.as_tensor(_vanishing(waves, ~mask, band), dtype=x.dtype).to(x.device))
+            bases.append(
+                torch.as_tensor(_vanishing(waves, ~mask, band), dtype=x.dtype).to(x.device)
+            )
             channels.append(torch.as_tensor(np.flatnonzero(which.ravel() == k), device=x.device))
         return cls(bases, channels)
 
     def __call__(self, z: Tensor, x: Tensor) -> Tensor:
         """``z`` with the nearest movement of the band; gradients flow."""
         return x + self._within(z - x)
+
+    def nearest(self, way: Tensor, low: Tensor, high: Tensor, n_rounds: int = 10) -> Tensor:
+        """The movement of the band that is nearest to ``way`` within ``low`` and ``high``, almost.
+
+        Alternating projections onto band and box with Dykstra's correction (Boyle & Dykstra 1986);
+        after few rounds it may still pass the box a little.
+        """
+        way = self._within(way)
+        left = torch.zeros_like(way)
+        for _ in range(n_rounds):
+            inside = torch.clamp(way + left, low, high)
+            if torch.equal(inside, way):
+                break
+            left = way + left - inside
+            way = self._within(inside)
+        return way
 
     def broken(self, z: Tensor, x: Tensor) -> Tensor:
         """Rows (n,) that moved in other ways, by more than rounding."""
