@@ -39,12 +39,15 @@ class TreeSearch(Attack):
         Places from which each row climbs.
     n_rounds : int
         Kicks of each of them.
+    n_targets : int or None
+        Classes that kicks aim at, those first whose scores came closest; None: all of them.
     exact : bool or int
         Which answers to prove: all of those that are open, or those of rows that reach at most
         so many leaves. A proof takes 0.01 to 1 s for 100 trees of usual size; where only the
         goal counts (is the row lost?) it is several times faster.
     time_limit : float
-        Seconds for each proof; without one, the best row found counts.
+        Seconds for each proof; without one, the best row found counts. A row of which one class
+        cannot be settled within that time is left unproven.
 
     References
     ----------
@@ -70,11 +73,13 @@ class TreeSearch(Attack):
         self,
         n_states: int = 8,
         n_rounds: int = 5,
+        n_targets: int | None = 3,
         exact: bool | int = False,
         time_limit: float = 10.0,
     ):
         self.n_states = n_states
         self.n_rounds = n_rounds
+        self.n_targets = n_targets
         self.exact = exact
         self.time_limit = time_limit
 
@@ -92,7 +97,7 @@ class TreeSearch(Attack):
                 "attack", self, "an attack that suits the model, for it is not made of trees",
                 "Use attack='auto'.",
             )  # fmt: skip
-        effort = Effort(self.n_states, self.n_rounds, self.exact, self.time_limit)
+        effort = Effort(**self.get_params())
         seed = int(torch.randint(2**62, (1,), generator=generator, device=generator.device))
         aims = _aims(forest, fn.row_args[0], fn.is_largest_piece)
         hunt(forest, aims, fn, region, best, effort, np.random.default_rng(seed))
@@ -165,7 +170,7 @@ def worst_rows(
     fn = Objective(_value(forest), target, differentiable=False).over(len(x))
     region = check_threat(threat).region(x, radius)
     best = Best(region.x, fn(region.x), None)
-    effort = Effort(attack.n_states, attack.n_rounds, attack.exact, attack.time_limit)
+    effort = Effort(**attack.get_params())
     seed = int(torch.randint(2**62, (1,), generator=generator_from(random_state)))
     aims = _aims(forest, target)
     bounds = hunt(forest, aims, fn, region, best, effort, np.random.default_rng(seed))

@@ -162,9 +162,7 @@ class Ascent:
         home = self.value(np.repeat(reach.home[None], len(self.gains), axis=0))[0]
         return (most - home) / np.maximum(reach.budget, np.finfo(float).tiny)
 
-    def kick(
-        self, cells: np.ndarray, random: np.random.Generator
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def kick(self, cells: np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Each row and state moves into a leaf at random that gives more than its tree gives now.
 
         Where that costs too much, other columns go home, some of them first, then all. Returned

@@ -92,8 +92,10 @@ class Forest:
         """The attack that reads trees, about as thorough as that many queries of a black box."""
         from skrobust.trees._attack import TreeSearch
 
-        exact = 1000 if n_queries >= 5000 else 0
-        return TreeSearch(n_rounds=max(1, n_queries // 200), exact=exact, time_limit=2.0)
+        n_rounds = max(1, n_queries // 200)
+        if n_queries < 5000:
+            return TreeSearch(n_rounds=n_rounds)
+        return TreeSearch(n_rounds=n_rounds, n_targets=None, exact=1000, time_limit=2.0)
 
     def __repr__(self) -> str:
         return f"Forest({self.n_trees} trees, {len(self.values)} leaves)"

@@ -19,13 +19,15 @@ __all__ = ["Effort", "hunt"]
 
 @dataclass(frozen=True)
 class Effort:
-    """How hard to search: states per row, rounds of kicks, and what to prove.
+    """How hard to search: states per row, rounds of kicks, classes, and what to prove.
 
+    ``n_targets``: classes that kicks aim at, the most promising first; None: all of them.
     ``exact``: True for all rows, or the largest number of leaves in reach; seconds per proof.
     """
 
     n_states: int = 8
     n_rounds: int = 5
+    n_targets: int | None = 3
     exact: bool | int = False
     time_limit: float = 10.0
 
@@ -77,28 +79,31 @@ class _Hunt:
         self.goal = 0.0 if fn.goal == 0 and forest.is_classifier else None
         self.slack = TOLERANCE * max(1e-300, float(np.abs(forest.values).max(initial=0.0)))
         self.gaps = self.slack, 1e5 * self.slack
+        self.given_up = np.zeros(len(aims), dtype=bool)
         self.can_move = np.zeros(len(aims), dtype=bool)
         self.can_move[self.reach.slot_row] = True
 
     def run(self, effort: Effort, random: np.random.Generator) -> None:
         one_tree = self.forest.n_trees == 1
-        self._each_aim(self._choose if one_tree else self._climb)
+        self._each_aim(self._choose if one_tree else self._climb, self.bounds)
         if one_tree:
             self.bounds = np.where(self.can_move[:, None], self.found, self.bounds)
             return
         if effort.n_rounds:
-            self._each_aim(lambda aim, rows: self._kick(aim, rows, effort, random))
+            n_targets = effort.n_targets if self.forest.is_classifier else None
+            kick = lambda aim, rows: self._kick(aim, rows, effort, random)
+            self._each_aim(kick, self.found, n_targets)
         if effort.exact:
-            self._each_aim(lambda aim, rows: self._solve(aim, rows, effort))
+            self._each_aim(lambda aim, rows: self._solve(aim, rows, effort), self.found)
 
     def gains(self, part: Reach, aim: int, rows: np.ndarray | None = None) -> np.ndarray:
         """What each leaf adds to the sum of an aim."""
         weights = self.aims[:, aim] if rows is None else self.aims[rows, aim]
         return np.einsum("lk,lk->l", self.forest.values[part.leaf], weights[part.row])
 
-    def _each_aim(self, work) -> None:
+    def _each_aim(self, work, promise: np.ndarray, n_targets: int | None = None) -> None:
         """Do ``work(aim, rows)``, for each row with its most promising aim first."""
-        order = np.argsort(-self.bounds, axis=1, kind="stable")
+        order = np.argsort(-promise, axis=1, kind="stable")[:, :n_targets]
         for rank in range(order.shape[1]):
             rows = np.flatnonzero(self._open(order[:, rank]))
             for aim in np.unique(order[rows, rank]):
@@ -172,8 +177,12 @@ class _Hunt:
         if effort.exact is not True:
             n_leaves = np.bincount(self.reach.row, minlength=len(self.aims))
             rows = rows[n_leaves[rows] <= effort.exact]
-        for row in rows:
+        for row in rows[~self.given_up[rows]]:
             self._solve_one(aim, np.array([row]), effort.time_limit)
+            # one class that cannot be settled leaves the row unproven, whatever the others say
+            self.given_up[row] = (
+                self.goal is not None and self._open(np.full(len(self.aims), aim))[row]
+            )
 
     def _solve_one(self, aim: int, row: np.ndarray, time_limit: float) -> None:
         part = self.reach.take(row)
