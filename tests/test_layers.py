@@ -12,6 +12,7 @@ FILES = [path.relative_to(ROOT) for path in sorted((ROOT / "skrobust").rglob("*.
 # A module imports from its own layer and from those before it; docs/design.md says why.
 LAYERS = [
     "exceptions",
+    "_categories",
     "_compat",
     "_params",
     "_torch",

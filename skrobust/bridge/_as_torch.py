@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import copy
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextvars import ContextVar
 from functools import partial, singledispatch
 from typing import Any
 
@@ -36,6 +37,7 @@ __all__ = [
     "register_torch_view",
     "role_of",
     "supported_estimators",
+    "text_columns",
     "unsupported",
     "view",
 ]
@@ -69,10 +71,15 @@ def _nobody(estimator: Any) -> nn.Module:
     raise unsupported(estimator, "has no torch view")
 
 
+# Values of the text columns while a view is made: column name -> values in the order of codes.
+text_columns: ContextVar[Mapping[str, Sequence[str]] | None] = ContextVar(
+    "text_columns", default=None
+)
+
 _views = {role: singledispatch(_nobody) for role in (PREDICT, *_FACES)}
 
 
-def as_torch(estimator: Any) -> nn.Module:
+def as_torch(estimator: Any, *, categories: Mapping[str, Sequence[str]] | None = None) -> nn.Module:
     """A fitted estimator as a torch function of raw rows, to be differentiated and bounded.
 
     The module maps a float tensor of rows, columns in the order seen at fit, to
@@ -93,6 +100,10 @@ def as_torch(estimator: Any) -> nn.Module:
         See :func:`skrobust.bridge.supported_estimators` for scikit-learn's. Pipelines and other
         wrappers are followed inside. Besides: anything with a method ``__skrobust_torch__()`` that
         returns a module of logits or values, and fitted skorch nets.
+    categories : dict of column name -> list of str, optional
+        Text columns of the data frame that the estimator was fitted on. The module takes their
+        codes: 0 for the first of the values, 1 for the second, and so on. Encoders in the estimator
+        look up what they know about each.
 
     Returns
     -------
@@ -121,7 +132,11 @@ def as_torch(estimator: Any) -> nn.Module:
     >>> bool((logits.argmax(1).numpy() == model.predict(X)).all())
     True
     """
-    module = view(estimator, role_of(estimator))
+    token = text_columns.set(categories)
+    try:
+        module = view(estimator, role_of(estimator))
+    finally:
+        text_columns.reset(token)
     n_features = getattr(estimator, "n_features_in_", None)
     if n_features is not None and not _speaks_torch(estimator):
         module = Chain(Columns(n_features, type(estimator).__name__), module)

@@ -9,7 +9,7 @@ import torch
 from sklearn import preprocessing
 from torch import Tensor, nn
 
-from skrobust.bridge._as_torch import TRANSFORM, named, register, unsupported
+from skrobust.bridge._as_torch import TRANSFORM, named, register, text_columns, unsupported
 from skrobust.bridge._views import Beside, Chain, Take, View
 
 # What scikit-learn's encoders do with a number they have not seen: "error" makes NaN of it here.
@@ -104,8 +104,24 @@ def _grouped(estimator) -> Iterable[tuple[np.ndarray, np.ndarray]]:
 
 
 def _categories(estimator) -> list[np.ndarray]:
-    """The categories as numbers."""
-    try:
-        return [np.asarray(known, dtype=np.float64) for known in estimator.categories_]
-    except (TypeError, ValueError):
-        raise unsupported(estimator, "encodes categories that are not numbers: it") from None
+    """The categories as numbers; those of a text column by their codes."""
+    found = []
+    for column, known in enumerate(estimator.categories_):
+        try:
+            found.append(np.asarray(known, dtype=np.float64))
+        except (TypeError, ValueError):
+            found.append(_codes(estimator, column, known))
+    return found
+
+
+def _codes(estimator, column: int, known: np.ndarray) -> np.ndarray:
+    names = getattr(estimator, "feature_names_in_", None)
+    values = None if names is None else (text_columns.get() or {}).get(names[column])
+    if values is None:
+        raise unsupported(
+            estimator, "encodes text, and as_torch(categories=) does not name its: it"
+        )
+    codes = {value: float(code) for code, value in enumerate(values)}
+    never = -1.0 - np.arange(len(known))  # values that no row has
+    missing = [value is None or value != value for value in known]
+    return np.where(missing, np.nan, [codes.get(v, n) for v, n in zip(known, never, strict=True)])

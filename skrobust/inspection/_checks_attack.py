@@ -12,7 +12,6 @@ from skrobust.attacks import APGD, PGD, Search, WorstOf
 from skrobust.inspection._checks_model import Verdict
 from skrobust.inspection._lab import Lab
 from skrobust.inspection._rows import feature_names
-from skrobust.metrics._rows import Rows
 
 __all__ = [
     "black_box",
@@ -211,7 +210,7 @@ def valid_rows(lab: Lab) -> Verdict:
     rows = lab.evaluation.rows
     z = rows.values.copy()
     z[lab.rows] = lab.base.z
-    given = Rows(rows.like_given(z)).values
+    given = rows.read(rows.like_given(z))
     region = lab.threat.region(to_tensor(rows.values), lab.radius)
     moved = region.distance(to_tensor(given, dtype=region.x.dtype))
     slack = 1e-9 if rows.values.dtype == np.float64 else 1e-6

@@ -73,8 +73,7 @@ class _Probe:
         if not bool((high > low).any()):
             return 0.0, 0.0, 0.0
         up, down = (np.zeros(len(self.x)) for _ in range(2))
-        for place in self.places:
-            z = self._moved(j, torch.where(here.isnan(), here, low + place * (high - low)))
+        for z in self._moves(j, here, low, high):
             loss = self._lost(judge(self.evaluation, to_numpy(z)))
             way = to_numpy(z.flatten(1)[:, j] - here)
             up = np.where(way > 0, np.fmax(up, loss), up)
@@ -86,24 +85,33 @@ class _Probe:
             return verdict.broken.astype(np.float64)
         return verdict.value - self.evaluation.clean.value
 
-    def _moved(self, j: int, values: torch.Tensor) -> torch.Tensor:
-        z = self.x.flatten(1).clone()
-        z[:, j] = values
-        return self.region.project(z.view_as(self.x))
+    def _moves(self, j: int, here: torch.Tensor, low: torch.Tensor, high: torch.Tensor):
+        """The rows with column ``j`` moved, to one place after the other."""
+        if self.region.leaps(j):
+            one = torch.zeros_like(self.x)
+            one[:, j] = 1
+            for slope in (one, -one):
+                yield self.region.realize(self.region.steepest(slope))
+            return
+        for place in self.places:
+            z = self.x.flatten(1).clone()
+            z[:, j] = torch.where(here.isnan(), here, low + place * (high - low))
+            yield self.region.realize(self.region.project(z.view_as(self.x)))
 
 
-def influence(estimator, X, z: np.ndarray, y, loss=None) -> np.ndarray:
+def influence(estimator, X, z: np.ndarray, y, loss=None, known=None) -> np.ndarray:
     """How much less bad each moved row (n, d) becomes when one column goes back to where it was.
 
     In units of the value that was made worst (minus the margin, or the loss); tables only.
     """
-    x = Rows(X).values
+    given = Rows(X, known)
+    x = given.values
     n_rows, n_columns = x.shape
     back = np.repeat(z[:, None], n_columns + 1, axis=1)
     columns = np.arange(n_columns)
     back[:, columns, columns] = x
     everything = np.repeat(np.arange(n_rows), n_columns + 1)
-    rows = Rows(take_rows(X, everything)).like_given(back.reshape(-1, n_columns))
+    rows = Rows(take_rows(X, everything), given.categories).like_given(back.reshape(-1, n_columns))
     evaluation = Evaluation(estimator, rows, as_array(y)[everything], attack="search", loss=loss)
     value = evaluation.clean.value.reshape(n_rows, n_columns + 1)
     with np.errstate(invalid="ignore"):
@@ -113,7 +121,7 @@ def influence(estimator, X, z: np.ndarray, y, loss=None) -> np.ndarray:
 def judge(evaluation: Evaluation, z: np.ndarray):
     """What became of all rows, by the estimator's own word."""
     moved = evaluation.rows.like_given(z)
-    return evaluation.task.judge(moved, Rows(moved).values)
+    return evaluation.task.judge(moved, evaluation.rows.read(moved))
 
 
 def smallest_radius(
@@ -137,6 +145,7 @@ def smallest_radius(
         middle = (low + high) / 2
         share = middle.reshape(-1, *[1] * (x.ndim - 1))
         z = region.project(to_tensor(x + share * (found.z - x), dtype=region.x.dtype))
+        z = region.realize(z)
         broken = judge(evaluation, to_numpy(z)).broken
         way = to_numpy(region.distance(z))
         better = reached & broken & (way < smallest)

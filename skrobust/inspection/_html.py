@@ -227,17 +227,28 @@ def _changes(report: Any, model: Any, given: Any, moved: Any, rows: np.ndarray) 
     from skrobust.inspection._fragility import influence
     from skrobust.metrics._rows import Rows
 
-    x, z = Rows(given).values, Rows(moved).values
+    rows_given = Rows(given, Rows(report.settings.X, report.settings.threat.categories).categories)
+    x, z = rows_given.values, rows_given.read(moved)
     if x.ndim != 2 or x.size > 20_000:
         return [""] * len(rows)
     settings, names = report.settings, feature_names(report.settings.X, x.shape[1])
-    weight = influence(model.estimator, given, z, as_array(settings.y)[rows], settings.loss)
+    known = rows_given.categories
+    weight = influence(model.estimator, given, z, as_array(settings.y)[rows], settings.loss, known)
     found = []
     for i in range(len(rows)):
         order = np.argsort(-np.where(x[i] == z[i], -np.inf, weight[i]), kind="stable")[:3]
         some = [j for j in order if x[i, j] != z[i, j] and not np.isnan(x[i, j])]
-        found.append(", ".join(f"{escape(names[j])} {span(x[i, j], z[i, j])}" for j in some))
+        found.append(
+            ", ".join(f"{escape(names[j])} {_span(known, j, x[i, j], z[i, j])}" for j in some)
+        )
     return found
+
+
+def _span(known: Any, j: int, before: float, after: float) -> str:
+    """From where to where a value went; text in words."""
+    if j not in known:
+        return span(before, after)
+    return escape(f"{known[j][round(before)]} \u2192 {known[j][round(after)]}")
 
 
 def _method(report: Any) -> str:

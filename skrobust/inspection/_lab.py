@@ -76,8 +76,9 @@ class Lab:
     def path(self, radius: float) -> np.ndarray:
         """How bad the rows are at a random start and after each of twenty steps, (21, n)."""
         with self.view.evaluating():
-            fn, x = self.objective(self.rows), self.tensor(self.x)
+            x = self.tensor(self.x)
             region = self.threat.region(x, radius)
+            fn = self.objective(self.rows).within(region)
             z = region.sample(self.generator("path"))
             return np.nan_to_num(to_numpy(_ascend(fn.over(len(x)), region, z, 20)), nan=-np.inf)
 

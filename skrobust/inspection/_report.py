@@ -335,5 +335,7 @@ def moved_rows(report: RobustnessReport, model: Measured, rows: np.ndarray) -> t
     """Those rows as they were given and as they were moved, in the user's own container."""
     from skrobust.metrics._rows import Rows
 
-    given = take_rows(report.settings.X, rows)
-    return given, Rows(given).like_given(model.nearest[rows])
+    settings = report.settings
+    known = Rows(settings.X, settings.threat.categories).categories
+    given = take_rows(settings.X, rows)
+    return given, Rows(given, known).like_given(model.nearest[rows])

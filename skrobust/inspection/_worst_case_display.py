@@ -138,7 +138,8 @@ class WorstCaseDisplay:
         else:
             pick = np.arange(len(chosen))
         names = row_labels(X, len(before))
-        x, z = Rows(X).values, Rows(worst.X).values
+        rows = Rows(X, threat.categories)
+        x, z = rows.values, rows.read(worst.X)
         return draw(
             cls(
                 x[pick],

@@ -83,7 +83,8 @@ class Evaluation:
         self.threat, self.attack = check_threat(threat), check_attack(attack)
         if tolerance is not None:
             tolerance = check_number("tolerance", tolerance, low=0)
-        self.rows = Rows(X)
+        self.rows = Rows(X, self.threat.categories)
+        self.threat = self.threat.holding(sorted(self.rows.categories))
         self.weight = check_sample_weight(sample_weight, self.rows.values)
         self.task = task_of(estimator, self.rows, y, loss, tolerance)
         if (self.task.view.jumps or self.threat.ruled) and isinstance(self.attack, Auto):
@@ -121,7 +122,7 @@ class Evaluation:
             return found
         z, forward, backward = self._search(found.z, index, radius, climb, generator)
         moved = self.rows.like_given(z)
-        z = Rows(moved).values
+        z = self.rows.read(moved)
         new = Found(z, *self.task.judge(moved, z), forward, backward)
         worse = new.value > found.value
         if self.task.is_margin:

@@ -11,13 +11,14 @@ import numpy as np
 import torch
 from sklearn.utils import check_array
 
+from skrobust._categories import Categories, text_categories, with_codes, with_text
 from skrobust._torch import to_numpy
 
 __all__ = ["Rows", "quiet_names"]
 
 ONLY_NUMBERS = (
-    "Only numeric columns can move. Encode text, categories and dates first, and measure the model "
-    "that takes the encoded columns."
+    "Only numbers can move, and text columns of data frames. Encode dates and other objects first, "
+    "and measure the model that takes the encoded columns."
 )
 
 
@@ -28,11 +29,15 @@ class Rows:
     ----------
     values : ndarray of shape (n, ...)
         The rows in their own float type (float64 for integers, booleans and mixed frames).
+    categories : dict, position -> values
+        Columns of text, which ``values`` holds as codes; ``known`` ones keep their codes.
     """
 
-    def __init__(self, X: Any):
+    def __init__(self, X: Any, known: Categories | None = None):
         self.given, self._kind = _known(X)
-        numbers = _READ[self._kind](self.given)
+        self.categories = text_categories(self.given, known)
+        self._numeric = with_codes(self.given, self.categories) if self.categories else self.given
+        numbers = _READ[self._kind](self._numeric)
         checked = check_array(
             numbers, dtype=None, ensure_all_finite="allow-nan", allow_nd=True, input_name="X"
         )
@@ -43,11 +48,15 @@ class Rows:
         """Float types of a frame's columns, where they are not all those of ``values``."""
         if self._kind not in _TYPES:
             return None
-        types = [np.dtype(kind) for kind in _TYPES[self._kind](self.given)]
+        types = [np.dtype(kind) for kind in _TYPES[self._kind](self._numeric)]
         return None if all(kind == self.values.dtype for kind in types) else types
 
     def __len__(self) -> int:
         return len(self.values)
+
+    def read(self, X: Any) -> np.ndarray:
+        """The numbers of other rows like these, moved ones for instance."""
+        return Rows(X, self.categories).values
 
     def like_given(self, values: np.ndarray) -> Any:
         """Moved rows in the container, column order, index and types of the rows given.
@@ -57,11 +66,15 @@ class Rows:
         is one of theirs; otherwise the column (of an array: the array) becomes float64.
         """
         values = np.where(np.isnan(self.values), self.values, values)
-        return _WRITE[self._kind](values, self.given, self.values)
+        moved = _WRITE[self._kind](values, self._numeric, self.values)
+        return with_text(moved, self.given, self.categories) if self.categories else moved
 
     def wrap(self, values: np.ndarray) -> Any:
         """Any number of rows as the model is used to get them (for a model asked as a black box)."""
-        return _WRITE[self._kind](values, self.given, None)
+        rows = _WRITE[self._kind](values, self._numeric, None)
+        if not self.categories:
+            return rows
+        return with_text(rows, self.given, self.categories, aligned=False)
 
 
 @contextmanager

@@ -103,7 +103,7 @@ class Classification:
         self.labels = labels = _labels(y)
         _same_length(rows, labels)
         answers = _answers(estimator, rows.given)
-        self.view = torch_view(estimator)
+        self.view = torch_view(estimator, rows)
         classes = _classes(estimator)
         if classes is None and self.view is None:
             classes = np.unique(np.concatenate([labels, answers])).tolist()
@@ -226,7 +226,7 @@ class Regression:
         self.y = _values(y)
         _same_length(rows, self.y)
         predicted = self._predict(rows.given)
-        self.view = torch_view(estimator) or forest_view(estimator, rows, predicted)
+        self.view = torch_view(estimator, rows) or forest_view(estimator, rows, predicted)
         self.view = self.view or black_box(estimator, rows, self.y, None)
         outputs = _outputs(self.view, rows.values, self.view.forward)
         predicted = outputs if predicted is None else predicted

@@ -65,10 +65,11 @@ class View:
             yield
 
 
-def torch_view(estimator: Any) -> View | None:
+def torch_view(estimator: Any, rows: Rows) -> View | None:
     """The estimator as a torch function; None if it has no such view."""
+    text = {rows.given.columns[place]: values for place, values in rows.categories.items()}
     try:
-        module = as_torch(estimator)
+        module = as_torch(estimator, categories=text)
     except UnsupportedEstimatorError:
         if hasattr(estimator, "predict"):
             return None

@@ -8,6 +8,8 @@ import torch
 from sklearn.base import BaseEstimator
 from torch import Tensor
 
+from skrobust.exceptions import invalid
+
 __all__ = ["Region", "Threat"]
 
 
@@ -63,6 +65,10 @@ class Region(ABC):
         """
         return z
 
+    def leaps(self, position: int) -> bool:
+        """Whether a column changes without any distance (a category)."""
+        return False
+
     @abstractmethod
     def take(self, rows: Tensor) -> Region:
         """The regions of some of the rows."""
@@ -85,6 +91,21 @@ class Threat(BaseEstimator, ABC):
     @abstractmethod
     def bind(self, X, *, feature_names=None) -> Threat:
         """A copy whose data-dependent options are numbers learned from the rows of ``X``."""
+
+    @property
+    def categories(self) -> dict[int, tuple]:
+        """Text columns that may change, by position: their values, in the order of their codes."""
+        return {}
+
+    def holding(self, text: list[int]) -> Threat:
+        """The threat for rows with columns of text at these positions, which ``region`` sees as
+        codes: those that it says nothing about stay as they are."""
+        if not text:
+            return self
+        raise invalid(
+            "X", f"<text columns {text}>", f"all numbers: {type(self).__name__} does not know text",
+            "Override Threat.holding, or encode the text first.",
+        )  # fmt: skip
 
     @abstractmethod
     def region(self, x: Tensor, radius: float | Tensor) -> Region:

@@ -63,8 +63,10 @@ class LpBall(Threat):
         One-hot columns: each list has a single 1 in each row, before and after the move. A change
         of category has no length, counts against ``max_changes`` and not against ``radius`` (but
         at radius 0 nothing changes).
-    categorical : list of columns, or dict, column -> list of codes, default=None
-        The same for one column of codes without order. A list learns the codes by :meth:`bind`.
+    categorical : list of columns, or dict, column -> list of values, default=None
+        The same for a column of codes without order, or of text. A list learns the values by
+        :meth:`bind`. Columns of text or of categories in a data frame stay as they are unless they
+        are listed here.
     max_changes : int or None, default=1
         How many of the ``groups`` and ``categorical`` columns may change in one row; None: all.
     band : float or (low, high), default=None
@@ -190,8 +192,9 @@ class LpBall(Threat):
         """
         self._norm()
         columns = Columns.of(X, feature_names)
-        frozen = frozen_of(self.frozen, columns)
         rules = rules_of(self, columns)
+        text = [place for place in columns.categories if place not in rules.categorical]
+        frozen = _with(frozen_of(self.frozen, columns), text, columns)
         held = held_of(frozen, rules, columns)
         scale, stuck = scale_of(self.scale, columns, held)
         if stuck is not None:
@@ -209,6 +212,27 @@ class LpBall(Threat):
         if rules and len(columns.values):
             bound.region(torch.as_tensor(columns.values[:1000]), 0.0)
         return bound
+
+    @property
+    def categories(self) -> dict[int, tuple]:
+        """Text columns that may change, by position: their values, in the order of their codes."""
+        named = self.categorical if isinstance(self.categorical, dict) else {}
+        return {
+            place: values
+            for place, values in named.items()
+            if isinstance(values, tuple) and not isinstance(place, str)
+        }
+
+    def holding(self, text: list[int]) -> LpBall:
+        """The threat for rows with text at these positions: frozen, unless ``categorical``."""
+        text = [place for place in text if place not in self.categories]
+        if not text or self._unbound():
+            return self
+        held = self.frozen if self.frozen is not None else []
+        if isinstance(held, np.ndarray) and held.dtype == bool:
+            held = np.flatnonzero(held)
+        frozen = sorted({*np.asarray(held, dtype=int).tolist(), *text})
+        return clone(self).set_params(frozen=frozen)
 
     def region(self, x: Tensor, radius: float | Tensor) -> Region:
         """Where each row of ``x`` (n, ...) may go.
@@ -281,6 +305,15 @@ class LpBall(Threat):
         if ways is not None:
             down, up = _like(ways[0], x), _like(ways[1], x)
         return Room(_like(scale, x, down=True), low, high, down, up)
+
+
+def _with(frozen: np.ndarray | None, places: list[int], columns: Columns) -> np.ndarray | None:
+    """The mask with some columns more."""
+    if not places:
+        return frozen
+    mask = _mask(frozen, columns).copy()
+    mask[places] = True
+    return mask
 
 
 def _mask(frozen: np.ndarray | None, columns: Columns) -> np.ndarray:

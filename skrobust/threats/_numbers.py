@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from skrobust._categories import text_categories, with_codes
 from skrobust.exceptions import RobustnessWarning, invalid
 
 __all__ = ["Bounds", "Columns", "bounds_of", "directions_of", "frozen_of", "scale_of", "ways_of"]
@@ -42,6 +43,7 @@ class Columns:
     ):
         self.shape, self.values = tuple(shape), values
         self.kinds: list[str] | None = kinds  # numpy's letters of the columns' types
+        self.categories: dict[int, tuple] = {}  # values of text columns
         self.names = None if names is None else [str(name) for name in names]
         self.length = self.shape[0]
         if self.names is not None and len(self.names) != self.length:
@@ -57,18 +59,24 @@ class Columns:
         if feature_names is None and hasattr(X, "columns"):
             found = list(X.columns)
             feature_names = found if all(isinstance(name, str) for name in found) else None
+        categories = text_categories(X)
+        X = with_codes(X, categories) if categories else X
         try:
+            if set("Mm") & set(_kinds(X, 1) or ()):
+                raise TypeError("dates")
             values = _floats(X)
         except (TypeError, ValueError) as error:
             raise invalid(
                 "X", type(X), "an array or data frame of numbers",
-                "A threat moves numbers: encode text and categories first, or list only numeric "
-                "columns.", TypeError,
+                "A threat moves numbers and text columns of data frames: encode dates and other "
+                "objects first.", TypeError,
             ) from error  # fmt: skip
         if values.ndim < 2:
             raise invalid("X", X, "an array of rows (n, ...)", "Reshape one column by X[:, None].")
         values = np.where(np.isfinite(values), values, np.nan)
-        return cls(values.shape[1:], feature_names, values, _kinds(X, values.shape[1]))
+        columns = cls(values.shape[1:], feature_names, values, _kinds(X, values.shape[1]))
+        columns.categories = categories
+        return columns
 
     def of_kind(self, letters: str) -> list[int]:
         """Positions of the columns whose type has one of numpy's letters ("i", "u", "b", "f")."""
@@ -147,6 +155,8 @@ def _letter(kind) -> str:
     if hasattr(kind, "kind"):
         return kind.kind
     name = str(kind).lower()
+    if name.startswith(("date", "time", "duration")):
+        return "M"
     return "b" if name.startswith("bool") else "i" if name.startswith(("int", "uint")) else "f"
 
 

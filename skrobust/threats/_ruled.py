@@ -138,6 +138,9 @@ class RuledRegion(Region):
             return z
         return self._repaired(z)
 
+    def leaps(self, position: int) -> bool:
+        return position in self.rules.rules.leaps
+
     def take(self, rows: Tensor) -> RuledRegion:
         return RuledRegion(self.ball.take(rows), self.rules)
 

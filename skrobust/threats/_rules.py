@@ -70,6 +70,8 @@ class Rules:
         Entries that stay whole numbers.
     levels, categorical : dict of position -> sorted values
         Values that a column may take; ``categorical`` ones have no order and no distance.
+    texts : dict of position -> tuple of str
+        The values of those ``categorical`` columns that hold text; their codes are 0, 1, 2, ...
     groups : tuple of Group
     max_changes : int or None
         How many groups and categorical columns may change in one row; None: all.
@@ -81,6 +83,7 @@ class Rules:
     whole: np.ndarray | None
     levels: dict[int, np.ndarray]
     categorical: dict[int, np.ndarray]
+    texts: dict[int, tuple]
     groups: tuple[Group, ...]
     max_changes: int | None
     band: tuple[float, float] | None
@@ -128,7 +131,7 @@ def stored(rules: Rules) -> dict[str, Any]:
         "integer": rules.whole,
         "levels": rules.levels or None,
         "groups": rules.groups or None,
-        "categorical": rules.categorical or None,
+        "categorical": {**rules.categorical, **rules.texts} or None,
         "repair": rules.repair,
     }
 
@@ -147,10 +150,12 @@ def rules_of(threat: Any, columns: Columns) -> Rules:
     """The rules of a threat; what must be learned is learned from the rows of ``columns``."""
     levels = _levels(threat.levels, "levels", columns)
     whole, binary = _whole(threat.integer, columns, set(levels))
+    texts = _texts(threat.categorical, columns)
     rules = Rules(
         whole,
         {**levels, **binary},
-        _levels(threat.categorical, "categorical", columns),
+        _levels(threat.categorical, "categorical", columns, texts),
+        texts,
         _groups(threat.groups, columns),
         _max_changes(threat.max_changes),
         _band(threat.band, columns),
@@ -179,7 +184,24 @@ def _whole(integer: Any, columns: Columns, others: set[int]):
     return (mask if mask.any() else None), {}
 
 
-def _levels(levels: Any, option: str, columns: Columns) -> dict[int, np.ndarray]:
+def _texts(categorical: Any, columns: Columns) -> dict[int, tuple]:
+    """Columns of text among the categorical ones: their values."""
+    if isinstance(categorical, str) or not np.iterable(categorical):
+        return {}
+    found = {}
+    for key in categorical:
+        place = columns.position(key, "categorical")
+        values = categorical[key] if isinstance(categorical, Mapping) else "data"
+        if isinstance(values, (list, tuple)) and any(isinstance(v, str) for v in values):
+            found[place] = tuple(values)
+        elif isinstance(values, str) and place in columns.categories:
+            found[place] = columns.categories[place]
+    return found
+
+
+def _levels(
+    levels: Any, option: str, columns: Columns, texts: Mapping[int, tuple] | None = None
+) -> dict[int, np.ndarray]:
     if levels is None:
         return {}
     if isinstance(levels, str) or not isinstance(levels, Mapping):
@@ -190,6 +212,9 @@ def _levels(levels: Any, option: str, columns: Columns) -> dict[int, np.ndarray]
     found = {}
     for key, values in levels.items():
         place = columns.position(key, option)
+        if texts and place in texts:
+            found[place] = np.arange(len(texts[place]), dtype=np.float64)
+            continue
         found[place] = _values_of(values, f"{option}[{key!r}]", columns, place)
     return found
 
