@@ -55,7 +55,7 @@ class Strange(ClassifierMixin, BaseEstimator):
     "model, source",
     [
         (RandomForestClassifier(10, random_state=0), "trees"),
-        (KNeighborsClassifier(3), "predict_proba"),
+        (KNeighborsClassifier(3, metric="canberra"), "predict_proba"),
         (SVC(kernel=lambda a, b: a @ b.T, decision_function_shape="ovo"), "predict"),
         (SVC(kernel=lambda a, b: a @ b.T), "decision_function"),
     ],

@@ -251,8 +251,8 @@ def test_names_that_stand_for_two_columns():
 
 
 def test_data_that_no_threat_can_learn_from():
-    with pytest.raises(TypeError, match="numbers.*encode text"):
-        LpBall(scale="std").bind(pd.DataFrame({"a": ["x", "y"]}))
+    with pytest.raises(TypeError, match="numbers.*encode dates"):
+        LpBall(scale="std").bind(pd.DataFrame({"a": [{}, "y"]}))
     with pytest.raises(ValueError, match="rows"):
         LpBall().bind([1.0, 2.0])
     for options in ({"scale": "std"}, {"bounds": "data"}):

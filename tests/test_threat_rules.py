@@ -386,7 +386,6 @@ def test_derived_columns_keep_to_their_bounds():
         ({"integer": ["age"], "levels": {"age": "data"}}, "ruled once"),
         ({"groups": [COLORS], "categorical": ["red"]}, "ruled once"),
     ],
-    ids=str,
 )  # fmt: skip
 def test_options_that_make_no_sense(options, message):
     with pytest.raises((ValueError, TypeError), match=message):
