@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from skrobust._torch import differences, generator_from
-from skrobust.attacks import Attack, Best, Objective
+from skrobust.attacks import Attack, Best, Objective, Search, Survivors
 from skrobust.exceptions import invalid
 from skrobust.threats import Region, check_threat
 from skrobust.trees._forest import LINKS, Forest
 from skrobust.trees._hunt import Effort, hunt
+from skrobust.trees._rules import is_enumerated
 
 __all__ = ["TreeSearch", "WorstRows", "worst_rows"]
 
@@ -101,6 +102,13 @@ class TreeSearch(Attack):
         seed = int(torch.randint(2**62, (1,), generator=generator, device=generator.device))
         aims = _aims(forest, fn.row_args[0], fn.is_largest_piece)
         hunt(forest, aims, fn, region, best, effort, np.random.default_rng(seed))
+        if not is_enumerated(region):  # columns move together: boxes of cells are not all there is
+            live = Survivors(fn, region, best)
+            live.prune()
+            Search(200 * max(1, self.n_rounds)).search(
+                live.fn, live.region, live.best, None, generator
+            )
+            live.close()
 
 
 def _aims(forest: Forest, y: Tensor, is_margin: bool = True) -> np.ndarray:

@@ -13,8 +13,11 @@ from skrobust.trees._climb import TOLERANCE, Ascent, largest_of
 from skrobust.trees._exact import solve, tree_bounds
 from skrobust.trees._forest import Forest
 from skrobust.trees._reach import Reach, Space, reach
+from skrobust.trees._rules import changed, is_enumerated, leaps_of
 
 __all__ = ["Effort", "hunt"]
+
+N_LOOKS = 4  # changed categories of a row that are searched closely
 
 
 @dataclass(frozen=True)
@@ -45,36 +48,105 @@ def hunt(
 
     ``aims`` (n, n_aims, n_outputs) are weights of the outputs: the sum that each aim weighs out of
     a row's scores is made as large as possible, one aim after the other, and ``fn`` judges.
+    Categories are changed one by one, and each such row searched like the row itself.
 
     Returns
     -------
     ndarray of shape (n, n_aims)
         No place of the region has a larger sum of scores, by each aim.
     """
+    every = np.arange(len(aims))
+    bounds, _ = _hunt_from(forest, aims, fn, region, best, effort, random, every)
+    for base, rows in _leaping(forest, aims, fn, region, best, effort, random):
+        there, _ = _hunt_from(forest, aims, fn, region, best, effort, random, rows, base)
+        bounds[rows] = np.maximum(bounds[rows], there)
+    if is_enumerated(region):
+        return bounds
+    most = np.einsum("nak,lk->nal", aims, forest.values)  # whatever the rows become
+    tree = np.searchsorted(forest.roots, np.flatnonzero(forest.leaf >= 0), "right") - 1
+    starts = np.searchsorted(tree, np.arange(forest.n_trees))
+    most = np.maximum.reduceat(most, starts, axis=2).sum(axis=2)
+    return (aims @ forest.base + most) / forest.divisor
+
+
+def _hunt_from(
+    forest: Forest, aims, fn, region, best, effort, random, rows: np.ndarray, base=None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Search ``rows`` as they are, or as they are in ``base``; bounds and the best sums found."""
     size = int(np.clip(2**18 // max(1, len(forest.values)), 1, 1024))
-    bounds = []
-    for low in range(0, len(aims), size):
-        rows = torch.arange(low, min(low + size, len(aims)), device=region.x.device)
-        part = best.take(rows)
-        chunk = _Hunt(forest, aims[low : low + size], fn.take(rows), region.take(rows), part)
+    bounds, found = [np.empty((0, aims.shape[1]))], [np.empty((0, aims.shape[1]))]
+    for low in range(0, len(rows), size):
+        part = rows[low : low + size]
+        index = torch.as_tensor(part, device=region.x.device)
+        given = None if base is None else base[low : low + size]
+        own = best.take(index)
+        chunk = _Hunt(forest, aims[part], fn.take(index), region.take(index), own, given)
         chunk.run(effort, random)
-        best.put(rows, part)
+        best.put(index, own)
         bounds.append(chunk.bounds / forest.divisor)
-    return np.concatenate(bounds)
+        found.append(chunk.found)
+    return np.concatenate(bounds), np.concatenate(found)
+
+
+def _leaping(forest: Forest, aims, fn, region, best, effort, random):
+    """Rows with other categories, (rows, their numbers), the most promising of each row first.
+
+    All single changes are climbed from; the best few are given out for a closer look (all of
+    them, where proofs are wanted), and are where further changes start.
+    """
+    leaps = leaps_of(region)
+    n_changes = region.rules.leaps.most if leaps else 0
+    starts = [(region.x, np.arange(len(aims)))]
+    for _ in range(n_changes):
+        tried = []
+        for base, rows in starts:
+            for leap in leaps:
+                tried.append(_tried(leap, base, rows, forest, aims, fn, region, best, random))
+        base = torch.cat([one[0] for one in tried])
+        rows, value = (np.concatenate([one[i] for one in tried]) for i in (1, 2))
+        order = np.lexsort((-value, rows))
+        rank = np.arange(len(rows)) - np.searchsorted(rows[order], rows[order])
+        n_kept = len(leaps) if effort.exact and n_changes == 1 else N_LOOKS
+        waves = [order[rank == k] for k in range(min(n_kept, rank.max(initial=-1) + 1))]
+        starts = [(base[torch.as_tensor(wave)], rows[wave]) for wave in waves]
+        for base, rows in starts:
+            stay = _unbroken(best, rows)
+            yield base[torch.as_tensor(stay)], rows[stay]
+
+
+def _tried(leap, base, rows, forest, aims, fn, region, best, random):
+    """A change of category, and the best sums that a climb finds from there."""
+    stay = _unbroken(best, rows)
+    base, rows = base[torch.as_tensor(stay)], rows[stay]
+    moved, which = changed(region.take(torch.as_tensor(rows)), base, leap)
+    rows = rows[which.cpu().numpy()]
+    glance = Effort(n_rounds=0)
+    _, found = _hunt_from(forest, aims, fn, region, best, glance, random, rows, moved)
+    return moved, rows, found.max(axis=1, initial=-np.inf)
+
+
+def _unbroken(best: Best, rows: np.ndarray) -> np.ndarray:
+    left = np.zeros(len(best), dtype=bool)
+    left[best.unfinished().cpu().numpy()] = True
+    return np.flatnonzero(left[rows])
 
 
 class _Hunt:
     """Some rows, what they can reach, and the best sums so far (before the divisor)."""
 
-    def __init__(self, forest: Forest, aims, fn: Objective, region: Region, best: Best):
+    def __init__(self, forest: Forest, aims, fn: Objective, region: Region, best: Best, base=None):
         self.forest, self.aims, self.fn, self.region, self.best = forest, aims, fn, region, best
-        self.space = Space(region)
+        self.space = Space(region, base)
         self.reach = reach(forest, self.space)
         self.offsets = aims @ forest.base
         n_aims = aims.shape[1]
         every = [tree_bounds(self.reach, self.gains(self.reach, aim)) for aim in range(n_aims)]
         self.bounds = self.offsets + np.stack(every, axis=1)
         self.found = np.full(self.bounds.shape, -np.inf)
+        if base is not None:
+            best.update(base, fn(base).to(best.value.dtype))
+            scores = forest.divisor * forest.scores(base.cpu().numpy())
+            self.found = np.einsum("nak,nk->na", aims, scores)
         # margins pass their goal where the scores do, whatever the link
         self.goal = 0.0 if fn.goal == 0 and forest.is_classifier else None
         self.slack = TOLERANCE * max(1e-300, float(np.abs(forest.values).max(initial=0.0)))

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from torch import Tensor
 
 from skrobust.threats import Region
 from skrobust.trees._boxes import Boxes, ranges
 from skrobust.trees._forest import Forest
+from skrobust.trees._rules import steps_of
 
 __all__ = ["Reach", "Space", "reach"]
 
@@ -19,16 +21,32 @@ class Space:
     The way of a row is the sum over columns of ``cost``, (movement / scale) ** order, and must
     not pass its ``budget``; for boxes each column only has its limits, and costs are 0.
 
+    Parameters
+    ----------
+    region : Region
+    base : Tensor of shape (n, d), optional
+        The rows with other categories in columns that leap: there they are looked at as they
+        stand, while all other columns move as ever.
+
     Attributes
     ----------
     x, low, high : ndarray of shape (n, d)
     budget : ndarray of shape (n,)
+    steps : dict of column -> None or sorted values
+        Columns that move from whole number to whole number, or among given values.
     """
 
-    def __init__(self, region: Region):
+    def __init__(self, region: Region, base: Tensor | None = None):
         as_double = lambda tensor: tensor.detach().cpu().double().numpy()
-        self.x, self.low, self.high = map(as_double, (region.x, region.low, region.high))
-        norm = getattr(region, "norm", None)
+        ball = getattr(region, "ball", region)  # regions with rules have one inside
+        self.steps = steps_of(region)
+        x = region.x if base is None else base
+        self.x, self.low, self.high = map(as_double, (x, ball.low, ball.high))
+        if region.ruled and region.rules.leaps is not None:
+            leaps = region.rules.leaps.mask.cpu().numpy()
+            self.low = np.where(leaps, self.x, self.low)
+            self.high = np.where(leaps, self.x, self.high)
+        norm = getattr(ball, "norm", None)
         self.is_box = norm is None or norm.is_box
         self.order = 1.0 if self.is_box else float(norm.order)
         scale = as_double(region.scale)
@@ -43,6 +61,20 @@ class Space:
             return np.where(inside, 0.0, np.inf)
         steps = np.abs(values - self.x[rows, columns]) / self.scale[rows, columns]
         return np.where(inside, steps**self.order, np.inf)
+
+    def on_steps(self, columns: np.ndarray, values: np.ndarray, up: np.ndarray) -> np.ndarray:
+        """The values themselves, or the next ones that rules of their columns allow, up or down."""
+        for column, known in self.steps.items():
+            at = np.flatnonzero((columns == column) & np.isfinite(values))
+            here, rising = values[at], up[at]
+            if known is None:
+                values[at] = np.where(rising, np.ceil(here), np.floor(here))
+                continue
+            padded = np.r_[-np.inf, known, np.inf]
+            above = padded[np.searchsorted(known, here, "left") + 1]
+            below = padded[np.searchsorted(known, here, "right")]
+            values[at] = np.where(rising, above, below)
+        return values
 
 
 @dataclass(eq=False)
@@ -139,7 +171,7 @@ def reach(forest: Forest, space: Space) -> Reach:
     rows = row[where]
     point = _nearest(forest, space, home, rows, column, first, last)
     cost = np.bincount(where, space.cost(rows, column, point), len(leaf))
-    near = cost <= space.budget[row]
+    near = np.isfinite(cost) & (cost <= space.budget[row])
     number = np.cumsum(near) - 1
     kept = near[where] & ((first > low[rows, column]) | (last < high[rows, column]))
     row, tree, leaf = row[near], tree[near], leaf[near]
@@ -238,16 +270,23 @@ def _multiplied(where, side, run, n_runs, counts):
 
 
 def _nearest(forest: Forest, space: Space, home, rows, columns, first, last) -> np.ndarray:
-    """The number in cells first to last that is nearest to the row's own."""
+    """The number in cells first to last that is nearest to the row's own; infinity for none."""
     cells, here = forest.cells, home[rows, columns]
     start = cells.starts[columns]
     above = cells.next_allowed[start + first]
     below = cells.previous_allowed[start + last]
     none = above > below  # no cell of these is allowed: no number will do
     above, below = np.where(none, first, above), np.where(none, last, below)
-    nearest = np.where(here > last, cells.last[start + below], space.x[rows, columns])
-    nearest = np.where(here < first, cells.first[start + above], nearest)
-    return np.where(none & ((here < first) | (here > last)), np.inf, nearest)
+    rises, falls = here < first, here > last
+    nearest = np.where(falls, cells.last[start + below], space.x[rows, columns])
+    nearest = np.where(rises, cells.first[start + above], nearest)
+    if space.steps:
+        away = np.flatnonzero(rises | falls)
+        there = space.on_steps(columns[away], nearest[away], rises[away])
+        none[away] |= there > cells.last[start[away] + below[away]]
+        none[away] |= there < cells.first[start[away] + above[away]]
+        nearest[away] = there
+    return np.where(none & (rises | falls), np.inf, nearest)
 
 
 def _slots(space: Space, home, low, high, sides, forest: Forest) -> dict[str, np.ndarray]:
@@ -269,15 +308,19 @@ def _slots(space: Space, home, low, high, sides, forest: Forest) -> dict[str, np
     ends = np.r_[begins[1:] % far - 1, 0]
     ends[cell_starts[1:] - 1] = high[slot_row, slot_column]
     point = _nearest(forest, space, home, own_row, own_column, cells, ends)
+    cost = space.cost(own_row, own_column, point)
+    # cells without a number that may be taken are left out
+    kept = np.r_[0, np.cumsum(np.isfinite(cost))]
+    count = lambda slots, cells: kept[cell_starts[slots] + cells] - kept[cell_starts[slots]]
     every = np.arange(len(keys))
     return {
         "slot": slot,
-        "low": number(slot, first),
-        "high": number(slot, last),
+        "low": count(slot, number(slot, first)),
+        "high": count(slot, number(slot, last) + 1) - 1,
         "slot_row": slot_row,
         "slot_column": slot_column,
-        "home": number(every, home[slot_row, slot_column]),
-        "cell_starts": cell_starts,
-        "point": point,
-        "cost": space.cost(own_row, own_column, point),
+        "home": count(every, number(every, home[slot_row, slot_column])),
+        "cell_starts": kept[cell_starts],
+        "point": point[np.isfinite(cost)],
+        "cost": cost[np.isfinite(cost)],
     }
