@@ -2,6 +2,13 @@
 
 from skrobust.bridge import as_torch
 from skrobust.estimators import RobustClassifier, RobustRegressor
+from skrobust.inspection import (
+    FeatureSensitivityDisplay,
+    RobustnessCurveDisplay,
+    TradeoffDisplay,
+    WorstCaseDisplay,
+    robustness_report,
+)
 from skrobust.metrics import (
     RobustScorer,
     get_robust_scorer,
@@ -15,14 +22,19 @@ from skrobust.threats import LpBall
 __version__ = "0.1.0.dev0"
 
 __all__ = [
+    "FeatureSensitivityDisplay",
     "LpBall",
     "RobustClassifier",
     "RobustRegressor",
     "RobustScorer",
+    "RobustnessCurveDisplay",
+    "TradeoffDisplay",
+    "WorstCaseDisplay",
     "as_torch",
     "get_robust_scorer",
     "robust_accuracy_score",
     "robust_loss",
     "robustness_curve",
+    "robustness_report",
     "worst_case",
 ]

@@ -13,12 +13,15 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler, TargetEncoder
 
 from skrobust import (
+    FeatureSensitivityDisplay,
     LpBall,
     RobustScorer,
+    WorstCaseDisplay,
     as_torch,
     robust_accuracy_score,
     robust_loss,
     robustness_curve,
+    robustness_report,
     worst_case,
 )
 from skrobust.exceptions import BlackBoxWarning, UnsupportedEstimatorError
@@ -223,3 +226,28 @@ def test_what_is_no_text_is_refused():
 
     with pytest.raises(ValueError, match="Plain does not know text"):
         worst_case(MODEL, X, Y, radius=0.1, threat=Plain())
+
+
+def test_reports_and_pictures_speak_text():
+    matplotlib = pytest.importorskip("matplotlib")
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    matplotlib.use("Agg")
+    threat = LpBall(scale="std", integer=["age"], categorical=["job"]).bind(X)
+    display = WorstCaseDisplay.from_estimator(
+        MODEL, X, Y, radius=0.3, threat=threat, random_state=0
+    )
+    frame = display.frame()
+    jobs = frame[frame.feature == "job"]
+    assert len(jobs) and set(jobs.given) | set(jobs.moved) <= set(JOBS)
+    assert jobs.steps.isna().all() and not frame[frame.feature == "age"].steps.isna().any()
+    words = [text.get_text() for axes in display.axes_.ravel() for child in axes.child_axes for text in child.get_yticklabels()]  # fmt: skip
+    assert any(" → " in word and word.split(" → ")[0] in JOBS for word in words)
+    sensitive = FeatureSensitivityDisplay.from_estimator(
+        MODEL, X, Y, radius=0.3, threat=threat, random_state=0
+    ).frame()
+    shares = dict(zip(sensitive.feature, sensitive.share, strict=True))
+    assert shares["job"] > 0 and shares["city"] == 0
+    report = robustness_report(MODEL, X, Y, radii=[0.3], threat=threat, random_state=0)
+    assert any(f"{a} → {b}" in report._repr_html_() for a in JOBS for b in JOBS)
+    assert all(finding.ok is not False for finding in report.diagnostics)
+    pyplot.close("all")

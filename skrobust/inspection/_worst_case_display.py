@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -40,6 +40,10 @@ class WorstCaseDisplay:
     radius : float
     influence : ndarray of shape (n, n_columns), optional
         Of tables: how much better off a moved row is when one column goes back. Orders the bars.
+    categories : dict of position -> sequence of str, optional
+        Text columns of tables, which ``x`` and ``z`` hold as codes.
+    leaps : sequence of int
+        Columns of tables that change without any distance: their steps are NaN, their bars gray.
 
     Attributes
     ----------
@@ -74,8 +78,11 @@ class WorstCaseDisplay:
         scale: Any = 1.0,
         radius: float,
         influence: np.ndarray | None = None,
+        categories: Mapping[int, Sequence[str]] | None = None,
+        leaps: Sequence[int] = (),
     ):
         self.influence = influence
+        self.categories, self.leaps = dict(categories or {}), list(leaps)
         self.x, self.z = np.asarray(x), np.asarray(z)
         self.labels = [str(label) for label in labels]
         self.before, self.after = [str(a) for a in before], [str(a) for a in after]
@@ -140,6 +147,8 @@ class WorstCaseDisplay:
         names = row_labels(X, len(before))
         rows = Rows(X, threat.categories)
         x, z = rows.values, rows.read(worst.X)
+        threat = threat.holding(sorted(rows.categories))
+        region = threat.region(to_tensor(x[:1]), 0.0)
         return draw(
             cls(
                 x[pick],
@@ -150,7 +159,9 @@ class WorstCaseDisplay:
                 names=feature_names(X, x.shape[1]),
                 scale=step_of(threat, x),
                 radius=float(radius),
-                influence=_influence(estimator, X, y, pick, z, loss),
+                influence=_influence(estimator, X, y, pick, z, loss, rows.categories),
+                categories=rows.categories,
+                leaps=[j for j in range(x.shape[1]) if region.leaps(j)],
             ),
             ax,
         )
@@ -163,14 +174,15 @@ class WorstCaseDisplay:
             moved = (self.x[i] != self.z[i]) & ~np.isnan(self.x[i])
             for place in map(tuple, np.argwhere(moved)):
                 given, there = self.x[i][place], self.z[i][place]
+                leaps = place[0] in self.leaps
                 records.append(
                     {
                         "row": label,
                         "feature": self._name(place),
-                        "given": given,
-                        "moved": there,
-                        "difference": there - given,
-                        "steps": self._steps(i)[place],
+                        "given": self._value(place[0], given),
+                        "moved": self._value(place[0], there),
+                        "difference": np.nan if leaps else there - given,
+                        "steps": np.nan if leaps else self._steps(i)[place],
                     }
                 )
         columns = ["row", "feature", "given", "moved", "difference", "steps"]
@@ -215,17 +227,22 @@ class WorstCaseDisplay:
 
     def _bars(self, i: int, line: Any, shown: int) -> None:
         ax, steps = line[0], np.nan_to_num(self._steps(i))
+        changed = [j for j in self.leaps if steps[j] != 0]
+        steps[changed] = self.radius
         weight = np.abs(steps) if self.influence is None else self.influence[i]
         order = np.argsort(-np.where(steps == 0, -np.inf, weight), kind="stable")[:shown][::-1]
         order = order[steps[order] != 0] if (steps != 0).any() else order[-1:]
         places = np.arange(len(order))
         colors = [COLORS[1] if steps[j] > 0 else COLORS[0] for j in order]
+        colors = [GRAY if j in changed else color for j, color in zip(order, colors, strict=True)]
         ax.barh(places, steps[order], color=colors, height=0.7)
         ax.axvline(0, color=GRAY, linewidth=0.8)
         ax.set_yticks(places, [_clip(self.names[j]) for j in order])
         ax.tick_params(axis="y", length=0)
         right = ax.secondary_yaxis("right")
-        values = [f"{_number(self.x[i][j])} → {_number(self.z[i][j])}" for j in order]
+        values = [
+            " → ".join(_word(self._value(j, row[i][j])) for row in (self.x, self.z)) for j in order
+        ]
         right.set_yticks(places, values)
         right.tick_params(length=0, labelsize="small")
         right.spines["right"].set_visible(False)
@@ -282,6 +299,12 @@ class WorstCaseDisplay:
     def _steps(self, i: int) -> np.ndarray:
         return (self.z[i] - self.x[i]) / self.scale
 
+    def _value(self, column: int, value: float) -> Any:
+        """A number as it is, a code as the text it stands for."""
+        if column not in self.categories or np.isnan(value):
+            return value
+        return self.categories[column][round(value)]
+
     def _name(self, place: tuple[int, ...]) -> str:
         inner = f"[{', '.join(map(str, place[1:]))}]" if len(place) > 1 else ""
         return self.names[place[0]] + inner
@@ -317,10 +340,10 @@ def _most_telling(worst: Any, before: np.ndarray, after: np.ndarray) -> np.ndarr
     return order[changed[order]]
 
 
-def _influence(estimator, X, y, pick: np.ndarray, z: np.ndarray, loss) -> np.ndarray | None:
+def _influence(estimator, X, y, pick, z: np.ndarray, loss, known=None) -> np.ndarray | None:
     if z.ndim != 2 or len(pick) == 0 or len(pick) * z.shape[1] > 20_000:
         return None
-    return influence(estimator, take_rows(X, pick), z[pick], as_array(y)[pick], loss)
+    return influence(estimator, take_rows(X, pick), z[pick], as_array(y)[pick], loss, known)
 
 
 def _given(X: Any, chosen: np.ndarray) -> list:
