@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 
+from sklearn.multiclass import _ConstantPredictor as ConstantPredictor
+
 __all__ = [
     "HAS_CALLBACKS",
     "CallbackSupportMixin",
+    "ConstantPredictor",
     "check_sample_weight",
     "import_extra",
     "routing_enabled",

@@ -36,7 +36,7 @@ def _name(row: Row) -> str:
 def _fitted(index: int, frame: bool):
     row = TABLE[index]
     X, y = data(row.data)
-    X = pd.DataFrame(X, columns=NAMES) if frame else X
+    X = pd.DataFrame(X, columns=NAMES[: X.shape[1]]) if frame else X
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return clone(row.estimator).fit(X, y), X

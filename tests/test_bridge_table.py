@@ -24,6 +24,7 @@ from sklearn import (
     feature_selection,
     gaussian_process,
     impute,
+    isotonic,
     kernel_approximation,
     kernel_ridge,
     linear_model,
@@ -64,6 +65,8 @@ def data(name: str) -> tuple[np.ndarray, np.ndarray]:
         return X, (score + rng.randn(75) > np.median(score)).astype(int) * 2 - 1
     if name == "value":
         return X, score + 0.1 * rng.randn(75)
+    if name == "single":
+        return X[:, 2:3], score + 0.1 * rng.randn(75)
     if name == "column":
         return X, (score + 0.1 * rng.randn(75))[:, None]
     if name == "values":
@@ -261,7 +264,8 @@ rows(
 rows([impute.SimpleImputer(missing_values=-1, add_indicator=True)], "marked", False, steps=True)
 
 MLP = neural_network.MLPClassifier(4, max_iter=30, random_state=0)
-HAS_TEMPERATURE = "temperature" in str(calibration.CalibratedClassifierCV._parameter_constraints)
+METHODS = calibration.CalibratedClassifierCV._parameter_constraints["method"]
+HAS_TEMPERATURE = any("temperature" in str(method) for method in METHODS)
 LOGISTIC = lm.LogisticRegression()
 rows(
     [
@@ -358,6 +362,7 @@ rows(
     True,
 )
 rows([multiclass.OneVsRestClassifier(SVM)], "two three", True)
+rows([multiclass.OneVsRestClassifier(lm.Ridge())], "two three", True)
 rows([multiclass.OneVsRestClassifier(LOGISTIC)], "two", True)
 rows([multiclass.OneVsRestClassifier(LOGISTIC)], "three", True, proba=False)
 rows([multiclass.OneVsRestClassifier(MLP)], "three", False, proba=False)
@@ -391,6 +396,62 @@ rows(
     proba=False,
     decision=False,
 )
+RBF, BAYES = svm.SVC(), naive_bayes.GaussianNB()
+VOTERS = [*SEVERAL, ("d", RBF)]
+rows(
+    [
+        ensemble.VotingClassifier(SEVERAL),
+        ensemble.VotingClassifier(VOTERS),
+        ensemble.VotingClassifier([*SEVERAL, ("e", "drop")], weights=[1, 3, 2.5, 9]),
+        ensemble.VotingClassifier([(str(k), LDA) for k in range(11)], weights=np.arange(11)),
+    ],
+    "two three",
+    False,
+    steps=True,
+)
+rows(
+    [ensemble.BaggingClassifier(SVM, 4, max_features=3, random_state=0)],
+    "two three",
+    False,
+    steps=True,
+    guide=True,
+    decision=False,
+)
+rows(
+    [
+        multiclass.OneVsOneClassifier(SVM),
+        multiclass.OneVsOneClassifier(RBF),
+        multiclass.OneVsOneClassifier(MLP),
+    ],
+    "three",
+    False,
+    steps=True,
+)
+rows([multiclass.OneVsOneClassifier(SVM)], "two", False, steps=True)
+rows([multiclass.OneVsOneClassifier(BAYES)], "two", False, steps=True, decision=False)
+rows(
+    [
+        multiclass.OutputCodeClassifier(SVM, random_state=0),
+        multiclass.OutputCodeClassifier(LOGISTIC, code_size=5, random_state=0),
+    ],
+    "two three",
+    True,
+)
+rows([multiclass.OutputCodeClassifier(BAYES, code_size=5, random_state=0)], "three", False)
+hard = ensemble.VotingClassifier(SEVERAL)  # neither probabilities nor decision values
+rows([ensemble.StackingClassifier([("h", hard), ("s", SVM)], cv=2)], "two three", False, steps=True)
+rows(
+    [
+        calibration.CalibratedClassifierCV(base, method="isotonic", cv=3, ensemble=ensemble_)
+        for base, ensemble_ in [(SVM, True), (MLP, False), (LOGISTIC, True), (RBF, True)]
+    ],
+    "two three",
+    False,
+    steps=True,
+)
+rows([isotonic.IsotonicRegression()], "single", False, steps=True)
+rows([isotonic.IsotonicRegression(increasing="auto", y_min=0)], "single", False, steps=True)
+rows([isotonic.IsotonicRegression(out_of_bounds="clip")], "single", False, steps=True)
 rows([ensemble.VotingRegressor([("a", lm.Ridge()), ("b", lm.LinearRegression())])], "value", True)
 rows([ensemble.BaggingRegressor(lm.Ridge(), 3, max_features=2, random_state=0)], "value", True)
 rows([ensemble.StackingRegressor([("a", lm.Ridge()), ("b", svm.LinearSVR())], cv=2)], "value", True)

@@ -13,6 +13,7 @@ from skrobust.bridge import (  # noqa: F401
     _features,
     _gaussian_process,
     _impute,
+    _isotonic,
     _kernels,
     _linear,
     _meta,
@@ -22,6 +23,7 @@ from skrobust.bridge import (  # noqa: F401
     _scalers,
     _select,
     _splines,
+    _votes,
     _wrappers,
 )
 from skrobust.bridge._as_torch import (

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from skrobust.bridge._as_torch import PREDICT, PROBA, part_view, register, unsupported
 from skrobust.bridge._views import Beside, Chain, Take, View, is_affine
+from skrobust.bridge._votes import Ballot, Shares
 
 
 class Mean(View):
@@ -72,7 +73,9 @@ class Spread(View):
 @register(VotingClassifier, role=(PREDICT, PROBA))
 def voting(estimator, role: str) -> nn.Module:
     if estimator.voting != "soft":
-        raise unsupported(estimator, "with voting='hard' only counts votes: it")
+        if role == PROBA:
+            raise unsupported(estimator, "with voting='hard' has no torch view", role)
+        return Ballot(_voters(estimator, PREDICT), _weights(estimator))
     return LogMean(_voters(estimator, PROBA), _weights(estimator))
 
 
@@ -98,15 +101,14 @@ def _weights(estimator) -> list[float] | None:
 
 @register(BaggingClassifier, role=(PREDICT, PROBA))
 def bagging(estimator, role: str) -> nn.Module:
-    parts = []
+    """A mean of probabilities; the shares of the votes of members that have none."""
+    parts, counts = [], not hasattr(estimator.estimators_[0], "predict_proba")
     for member, columns in zip(estimator.estimators_, estimator.estimators_features_, strict=True):
-        if not hasattr(member, "predict_proba"):
-            raise unsupported(estimator, "of members without predict_proba only counts votes: it")
-        module = part_view(member, PROBA, "member of BaggingClassifier")
+        module = part_view(member, PREDICT if counts else PROBA, "member of BaggingClassifier")
         missing = len(member.classes_) < len(estimator.classes_)
         spread = [Spread(member.classes_, len(estimator.classes_))] if missing else []
         parts.append(Chain(Take(columns), module, *spread))
-    return LogMean(parts)
+    return Shares(parts) if counts else LogMean(parts)
 
 
 @register(BaggingRegressor, role=PREDICT)

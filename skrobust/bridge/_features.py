@@ -67,8 +67,8 @@ class Ranks(View):
     def forward(self, x: Tensor) -> Tensor:
         quantiles, references = self.like("quantiles", x), self.like("references", x)
         given = x.T.contiguous()
-        up = _interpolate(given, quantiles, references)
-        down = -_interpolate(-given, -quantiles.flip(1), -references.flip(0))
+        up = interpolate(given, quantiles, references)
+        down = -interpolate(-given, -quantiles.flip(1), -references.flip(0))
         share = (up + down) / 2
         if self.normal:  # scikit-learn's way to keep away from infinity
             share = share.masked_fill(given + 1e-7 > quantiles[:, -1:], 1.0)
@@ -81,7 +81,7 @@ class Ranks(View):
         return torch.where(given.isnan(), given, share).T
 
 
-def _interpolate(given: Tensor, knots: Tensor, values: Tensor) -> Tensor:
+def interpolate(given: Tensor, knots: Tensor, values: Tensor) -> Tensor:
     """Straight lines between the knots of each row, flat outside them (``np.interp``)."""
     right = torch.searchsorted(knots, given.detach(), right=True)
     right = right.clamp(1, knots.shape[1] - 1)

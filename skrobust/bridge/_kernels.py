@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from skrobust.bridge._as_torch import DECISION, PREDICT, TRANSFORM, register, unsupported
 from skrobust.bridge._linear import two_columns
 from skrobust.bridge._views import Affine, Chain, Stretch, View
+from skrobust.bridge._votes import Votes
 
 KERNELS = ("linear", "poly", "polynomial", "rbf", "sigmoid", "laplacian")
 
@@ -50,38 +51,6 @@ class Kernel(View):
 
     def extra_repr(self) -> str:
         return f"{self.kind}, {len(self.centers)} centers"
-
-
-class Votes(View):
-    """One-versus-one decision values (n, k (k-1) / 2) to one column per class.
-
-    Votes of the pairs plus a squashed sum of the decision values in (-1/3, 1/3). With
-    ``first_wins``, the first of the classes with most votes is put on top, as libsvm has it;
-    the column differs from ``decision_function`` in rows with a tie only.
-    """
-
-    steps = True
-
-    def __init__(self, n_classes: int, first_wins: bool):
-        super().__init__()
-        signs = np.zeros((n_classes, n_classes * (n_classes - 1) // 2))
-        for pair, (i, j) in enumerate(combinations(range(n_classes), 2)):
-            signs[i, pair], signs[j, pair] = 1, -1
-        self.keep("signs", signs)
-        self.first_wins = first_wins
-
-    def forward(self, x: Tensor) -> Tensor:
-        signs = self.like("signs", x)
-        confidence = x @ signs.T
-        won = torch.where(x < 0, -1, 1).to(x.dtype)
-        votes = ((won @ signs.T) + signs.abs().sum(dim=1)) / 2
-        columns = votes + confidence / (3 * (confidence.abs() + 1))
-        if not self.first_wins:
-            return columns
-        most = votes == votes.amax(dim=1, keepdim=True)
-        tied = most.sum(dim=1, keepdim=True) > 1
-        first = most & (most.cumsum(dim=1) == 1)
-        return columns + 0.7 * (first & tied).to(x.dtype)
 
 
 def machine(estimator, weights, bias, gamma) -> list[nn.Module]:

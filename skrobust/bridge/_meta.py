@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from sklearn.base import is_regressor
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.ensemble import StackingClassifier, StackingRegressor
@@ -22,10 +23,9 @@ from skrobust.bridge._as_torch import (
     unsupported,
 )
 from skrobust.bridge._ensemble import LogMean, Spread
+from skrobust.bridge._isotonic import LogOfMean, Normalised, isotonic
 from skrobust.bridge._views import Affine, Beside, Chain, Stretch, Take, View
-
-# Logits (0, d) of two classes as the one column d, which is the log-odds or the decision value.
-DIFFERENCE = [[-1.0, 1.0]]
+from skrobust.bridge._votes import DIFFERENCE, Winner, response
 
 
 class LogShifted(View):
@@ -35,17 +35,13 @@ class LogShifted(View):
         return (x + 1e-12).log()
 
 
-def response(estimator, where: str, prefer: tuple[str, ...] = (DECISION, PROBA)):
-    """The first of the methods that a classifier has, and the view of it."""
-    role = next(role for role in prefer if hasattr(estimator, role))
-    return role, part_view(estimator, role, where)
-
-
 @register(OneVsRestClassifier, role=(PREDICT, PROBA, DECISION))
 def one_vs_rest(estimator, role: str) -> nn.Module:
     if estimator.multilabel_:
         raise unsupported(estimator, "predicts several labels per row, which has no torch view,")
     where = "member of OneVsRestClassifier"
+    if is_regressor(estimator.estimators_[0]):
+        return _of_values(estimator, where)
     prefer = (DECISION, PROBA) if role == PREDICT else (role,)
     members = [response(member, where, prefer)[1] for member in estimator.estimators_]
     if len(members) == 1:
@@ -54,6 +50,14 @@ def one_vs_rest(estimator, role: str) -> nn.Module:
         members = [Chain(member, nn.LogSoftmax(dim=1), Take([1])) for member in members]
         return Beside(members)
     return Beside([Chain(member, Affine(DIFFERENCE)) for member in members])
+
+
+def _of_values(estimator, where: str) -> nn.Module:
+    """One regressor of 0 and 1 per class; of two classes one, compared with 1/2."""
+    members = [part_view(member, PREDICT, where) for member in estimator.estimators_]
+    if len(members) == 1:
+        return Chain(members[0], Affine([[0.0], [1.0]], [0.0, -0.5]))
+    return Beside(members)
 
 
 @register(StackingClassifier, role=(PREDICT, PROBA, DECISION))
@@ -74,7 +78,7 @@ def _first_layer(estimator) -> nn.Module:
     for number, (member, method) in enumerate(pairs):
         module = part_view(member, method, f"member {number} of {type(estimator).__name__}")
         if method == PREDICT and hasattr(member, "classes_"):
-            raise unsupported(estimator, "stacks predicted labels, which have no slope: it")
+            module = Chain(module, Winner(member.classes_))  # numbers, as stacking encodes them
         if method == PROBA:
             module = Chain(module, nn.Softmax(dim=1))
         two = method != PREDICT and len(member.classes_) == 2
@@ -84,11 +88,12 @@ def _first_layer(estimator) -> nn.Module:
 
 @register(CalibratedClassifierCV, role=(PREDICT, PROBA))
 def calibrated(estimator, role: str) -> nn.Module:
-    return LogMean([_calibrated(part, estimator) for part in estimator.calibrated_classifiers_])
+    parts = [_calibrated(part, estimator) for part in estimator.calibrated_classifiers_]
+    return LogOfMean(parts) if estimator.method == "isotonic" else LogMean(parts)
 
 
 def _calibrated(part, estimator) -> nn.Module:
-    """Logits of one fitted model with its calibrators."""
+    """Logits of one fitted model with its calibrators; probabilities of isotonic ones."""
     role, module = response(part.estimator, "estimator of CalibratedClassifierCV")
     two = len(part.estimator.classes_) == 2
     if role == PROBA:
@@ -97,8 +102,8 @@ def _calibrated(part, estimator) -> nn.Module:
         (calibrator,) = part.calibrators
         to_logits = LogShifted() if role == PROBA else Stretch(2.0 if two else 1.0)
         return Chain(module, to_logits, Stretch(calibrator.beta_))
-    if estimator.method != "sigmoid":
-        raise unsupported(estimator, f"with method={estimator.method!r} has no torch view")
+    if estimator.method == "isotonic":
+        return Chain(module, _isotonic(part, two))
     slope = np.array([calibrator.a_ for calibrator in part.calibrators])
     offset = np.array([calibrator.b_ for calibrator in part.calibrators])
     if len(part.classes) == 2:
@@ -108,6 +113,19 @@ def _calibrated(part, estimator) -> nn.Module:
     known = np.searchsorted(part.classes, part.estimator.classes_)[: len(slope)]
     spread = [Spread(known, len(part.classes))] if len(known) < len(part.classes) else []
     return Chain(module, *sigmoids, *spread)
+
+
+def _isotonic(part, two: bool) -> nn.Module:
+    """Probabilities of the classes that the model knows, divided by their sum."""
+    taken = [1] if two else range(len(part.estimator.classes_))
+    columns = [
+        Chain(Take([column]), isotonic(calibrator))
+        for column, calibrator in zip(taken, part.calibrators, strict=True)
+    ]
+    known = np.searchsorted(part.classes, part.estimator.classes_)[: len(columns)]
+    if len(part.classes) == 2:
+        return Chain(Beside(columns), Affine([[-1.0], [1.0]], [1.0, 0.0]))
+    return Chain(Beside(columns), Normalised(known, len(part.classes)))
 
 
 @register(FixedThresholdClassifier, role=PREDICT)
