@@ -183,9 +183,16 @@ def test_trees_with_categories_of_their_own():
     assert (worst.X.city == given.city).all()
 
 
+class Unknown(RandomForestClassifier):
+    """Answers in its own way, as far as anybody can see from outside."""
+
+    def predict_proba(self, X):
+        return super().predict_proba(X)
+
+
 def test_models_that_nobody_can_read_are_black_boxes():
     chain = make_pipeline(SimpleImputer(strategy="most_frequent"), OneHotEncoder())
-    model = pipeline(chain, RandomForestClassifier(20, random_state=0)).fit(X, Y)
+    model = pipeline(chain, Unknown(20, random_state=0)).fit(X, Y)
     threat = LpBall(scale="std", categorical=["job"]).bind(X)
     with pytest.warns(BlackBoxWarning):
         worst = worst_case(model, X[:40], Y[:40], radius=0.3, threat=threat, random_state=0)

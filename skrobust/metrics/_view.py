@@ -86,7 +86,7 @@ def forest_view(
     """
     if rows.values.ndim != 2 or rows.values.dtype == np.float16:
         return None
-    forest = tree_view(estimator, rows.values.dtype, rows.column_types)
+    forest = tree_view(estimator, rows.values.dtype, rows.column_types, rows.categories)
     if forest is None:
         return None
     outputs = forest.outputs(rows.values)

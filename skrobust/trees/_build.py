@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,12 @@ from skrobust.trees._steps import chain, pulled_back, unwrapped
 __all__ = ["tree_view"]
 
 
-def tree_view(estimator: Any, dtype: Any = np.float64, column_types: Any = None) -> Forest | None:
+def tree_view(
+    estimator: Any,
+    dtype: Any = np.float64,
+    column_types: Any = None,
+    categories: Mapping[int, Sequence[Any]] | None = None,
+) -> Forest | None:
     """A fitted tree model as a :class:`Forest` over the columns of X; None if it is none.
 
     Decision trees, random forests, extra trees, gradient boosting, histogram gradient boosting
@@ -34,6 +40,8 @@ def tree_view(estimator: Any, dtype: Any = np.float64, column_types: Any = None)
         to it take the leaf that they take in ``estimator.predict``.
     column_types : sequence of float types, optional
         Narrower types that single columns of a data frame have.
+    categories : dict of column -> values, optional
+        Columns of text. In rows, codes stand for it: the places of the values in that list.
 
     Returns
     -------
@@ -57,8 +65,8 @@ def tree_view(estimator: Any, dtype: Any = np.float64, column_types: Any = None)
         if model is None or not model.trees or not hasattr(estimator, "predict"):
             return None
         n_features = getattr(estimator, "n_features_in_", model.n_features)
-        steps = chain([*parts, *model.steps], n_features, dtype)
-        if steps is None or int(steps.rises.shape[0]) != model.n_features:
+        steps = chain([*parts, *model.steps], n_features, dtype, categories or {})
+        if steps is None or steps.text or int(steps.rises.shape[0]) != model.n_features:
             return None
         return _built(model, steps, dtype, column_types)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,7 +17,8 @@ class Step(NamedTuple):
     ``apply`` is the map itself, from rows to rows; ``sources`` (n_out,) the input column of each
     output; ``rises`` (n_out,) whether it never falls. Other outputs are constant between
     ``knots``, pairs of an input column and sorted numbers. ``refuses`` says which entries of
-    rows (n, n_in) the map would raise an error for.
+    rows (n, n_in) the map would raise an error for. ``text`` names the output columns that are
+    codes of text still, with the values that the codes count.
     """
 
     apply: Callable[[np.ndarray], np.ndarray]
@@ -26,6 +27,7 @@ class Step(NamedTuple):
     rises: np.ndarray
     knots: tuple[tuple[int, np.ndarray], ...] = ()
     refuses: Callable[[np.ndarray], np.ndarray] | None = None
+    text: Mapping[int, Sequence[Any]] = {}
 
 
 class Nodes(NamedTuple):
@@ -57,7 +59,7 @@ class Model(NamedTuple):
     is_classifier: bool
     divisor: float = 1.0
     link: str = "identity"
-    steps: tuple[Step, ...] = ()
+    steps: tuple[Any, ...] = ()
     whole_codes: bool = False
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.dummy import DummyClassifier, DummyRegressor
@@ -29,7 +30,7 @@ from sklearn.tree import (
 from skrobust.trees._floats import before
 from skrobust.trees._read import Model, Nodes, Step, reads
 
-__all__ = ["as_float32", "spread", "standing_alone", "widened"]
+__all__ = ["Encoding", "as_float32", "codes_of", "spread", "standing_alone", "widened"]
 
 
 def as_float32(n_features: int) -> Step:
@@ -154,8 +155,8 @@ def histogram_trees(estimator: Any) -> Model | None:
         link = {"IdentityLink": "identity", "LogLink": "exp"}.get(
             type(estimator._loss.link).__name__
         )
-    steps = _encoding(estimator)
-    if link is None or steps is None:
+    steps = () if estimator.is_categorical_ is None else (Encoding(estimator),)
+    if link is None:
         return None
     trees = [
         _histogram_nodes(tree, spread(tree.nodes["value"], output, len(base), is_classifier))
@@ -187,27 +188,55 @@ def _histogram_nodes(tree, values: np.ndarray) -> Nodes:
     )
 
 
-def _encoding(estimator: Any) -> tuple[Step, ...] | None:
-    """Categories are numbered, and their columns come first; None if they are no numbers."""
-    categorical = estimator.is_categorical_
-    if categorical is None:
-        return ()
-    encoder = estimator._preprocessor.named_transformers_["encoder"]
-    if any(known.dtype.kind not in "iufb" for known in encoder.categories_):
-        return None
+class Encoding(NamedTuple):
+    """What a histogram booster does first: it numbers categories, and puts their columns first."""
 
-    def apply(X: np.ndarray) -> np.ndarray:
-        codes = np.full((len(X), len(encoder.categories_)), np.nan)
-        for column, known in enumerate(encoder.categories_):
-            given = X[:, np.flatnonzero(categorical)[column]]
-            known = known[~np.isnan(known.astype(np.float64))]
-            place = np.searchsorted(known, given).clip(max=len(known) - 1)
-            codes[:, column] = np.where(known[place] == given, place, np.nan)
-        return np.concatenate([codes, X[:, ~categorical]], axis=1)
+    estimator: Any
 
-    sources = np.concatenate([np.flatnonzero(categorical), np.flatnonzero(~categorical)])
-    knots = zip(sources.tolist(), map(standing_alone, encoder.categories_), strict=False)
-    return (Step(apply, len(sources), sources, ~np.sort(categorical)[::-1], tuple(knots)),)
+    def step(self, text: Mapping[int, Sequence[Any]]) -> Step | None:
+        categorical = self.estimator.is_categorical_
+        encoder = self.estimator._preprocessor.named_transformers_["encoder"]
+        columns = np.flatnonzero(categorical)
+        known = [
+            codes_of(own, text.get(int(column)))
+            for column, own in zip(columns, encoder.categories_, strict=True)
+        ]
+        if any(own is None for own in known) or not set(text) <= set(columns.tolist()):
+            return None
+
+        def apply(X: np.ndarray) -> np.ndarray:
+            given = zip(known, columns, strict=True)
+            codes = [_place(own, X[:, column]) for own, column in given]
+            return np.column_stack([*codes, X[:, ~categorical]])
+
+        sources = np.concatenate([columns, np.flatnonzero(~categorical)])
+        knots = zip(sources.tolist(), map(standing_alone, known), strict=False)
+        return Step(apply, len(sources), sources, ~np.sort(categorical)[::-1], tuple(knots))
+
+
+def _place(known: np.ndarray, given: np.ndarray) -> np.ndarray:
+    """The place of each number among those known (n,); NaN for others."""
+    found = np.full(len(given), np.nan)
+    for place, value in enumerate(known):
+        found[given == value] = place
+    return found
+
+
+def codes_of(categories: np.ndarray, text: Sequence[Any] | None) -> np.ndarray | None:
+    """Categories as numbers: themselves, or the codes of text; None if they are neither.
+
+    Text that no row has gets a number that no row has, missing values are NaN.
+
+    >>> codes_of(np.array(["b", "c", None], dtype=object), ("a", "b"))
+    array([ 1., -2., nan])
+    """
+    if text is None:
+        return categories.astype(np.float64) if categories.dtype.kind in "iufb" else None
+    codes = {value: float(code) for code, value in enumerate(text)}
+    missing = [value is None or value != value for value in categories]
+    never = -1.0 - np.arange(len(categories))
+    known = [codes.get(v, other) for v, other in zip(categories, never, strict=True)]
+    return np.where(missing, np.nan, known)
 
 
 def standing_alone(categories: np.ndarray) -> np.ndarray:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -18,7 +20,7 @@ from sklearn.pipeline import FeatureUnion, Pipeline
 from skrobust.bridge._compose import positions
 from skrobust.trees._floats import last_below
 from skrobust.trees._read import Step
-from skrobust.trees._sklearn import standing_alone
+from skrobust.trees._sklearn import Encoding, codes_of, standing_alone
 
 __all__ = ["chain", "pulled_back", "unwrapped"]
 
@@ -27,6 +29,10 @@ SCALERS = (
     *(preprocessing.StandardScaler, preprocessing.MinMaxScaler, preprocessing.MaxAbsScaler),
     *(preprocessing.RobustScaler, preprocessing.Binarizer),
 )
+ENCODERS = (
+    *(preprocessing.OneHotEncoder, preprocessing.OrdinalEncoder, preprocessing.TargetEncoder),
+)
+Text = Mapping[int, Sequence[Any]]  # columns that are codes of text, and the values they count
 
 
 def unwrapped(estimator: Any) -> tuple[list[Any], Any]:
@@ -42,25 +48,28 @@ def unwrapped(estimator: Any) -> tuple[list[Any], Any]:
     return before + inner, model
 
 
-def step_of(part: Any, n_columns: int, dtype) -> Step | None:
+def step_of(part: Any, n_columns: int, dtype, text: Text) -> Step | None:
     """A transformer as a map of single columns; None where it is not one, or falls somewhere."""
     if _is_identity(part):
-        return _rising(_same, n_columns)
+        return _rising(_same, n_columns)._replace(text=text)
     if isinstance(part, Pipeline):
-        return chain([step for _, step in part.steps], n_columns, dtype)
+        return chain([step for _, step in part.steps], n_columns, dtype, text)
     if isinstance(part, ColumnTransformer):
-        return _columns(part, dtype)
+        return _columns(part, dtype, text)
     if isinstance(part, FeatureUnion):
-        return _union(part, n_columns, dtype)
+        return _union(part, n_columns, dtype, text)
     if isinstance(part, SelectorMixin):
         index = part.get_support(indices=True)
-        return _rising(lambda X: X[:, index], n_columns, index)
-    if type(part) in SCALERS:
-        return _rising(_call(part), n_columns)
+        left = {at: text[i] for at, i in enumerate(index.tolist()) if i in text}
+        return _rising(lambda X: X[:, index], n_columns, index)._replace(text=left)
+    if isinstance(part, Encoding):
+        return part.step(text)
     if type(part) is SimpleImputer:
-        return _imputer(part)
-    if type(part) in (preprocessing.OneHotEncoder, preprocessing.OrdinalEncoder):
-        return _encoder(part)
+        return _text_imputer(part, text) if text else _imputer(part)
+    if type(part) in ENCODERS:
+        return _encoder(part, text)
+    if type(part) in SCALERS and not text:
+        return _rising(_call(part), n_columns)
     return None
 
 
@@ -105,23 +114,42 @@ def _is_nan(value: Any) -> bool:
     return isinstance(value, float) and np.isnan(value)
 
 
-def _encoder(part: Any) -> Step | None:
+def _text_imputer(part: SimpleImputer, text: Text) -> Step | None:
+    """Codes of text, with that of the fill value for missing ones; it may be one more code."""
+    width = part.n_features_in_
+    if set(text) != set(range(width)) or part.add_indicator or any(map(_is_nan, part.statistics_)):
+        return None
+    given = part.missing_values
+    if not (given is None or _is_nan(given)):
+        return None
+    values = [tuple(text[column]) for column in range(width)]
+    values = [own if fill in own else (*own, fill)
+              for own, fill in zip(values, part.statistics_, strict=True)]  # fmt: skip
+    fills = [float(own.index(fill)) for own, fill in zip(values, part.statistics_, strict=True)]
+    step = _rising(lambda X: np.where(np.isnan(X), fills, X), width)
+    return step._replace(text=dict(enumerate(values)))
+
+
+def _encoder(part: Any, text: Text) -> Step | None:
     """Each category stands alone; whatever lies between is unknown."""
-    if any(known.dtype.kind not in "iufb" for known in part.categories_):
+    known = [codes_of(own, text.get(column)) for column, own in enumerate(part.categories_)]
+    if any(own is None for own in known):
         return None
     n_in = len(part.categories_)
     sources = np.arange(n_in)
-    knots = tuple(zip(sources.tolist(), map(standing_alone, part.categories_), strict=True))
+    knots = tuple(zip(sources.tolist(), map(standing_alone, known), strict=True))
     if isinstance(part, preprocessing.OneHotEncoder):
-        names = part.get_feature_names_out([str(i) for i in sources])  # "column_category"
-        sources = np.array([int(name.partition("_")[0]) for name in names], dtype=np.int64)
+        sources = np.repeat(sources, part._n_features_outs)
+    if isinstance(part, preprocessing.TargetEncoder):
+        sources = np.repeat(sources, np.size(part.target_mean_))
     rises = np.zeros(len(sources), dtype=bool)
-    if part.handle_unknown != "error":
-        return Step(_call(part), n_in, sources, rises, knots)
-    call, known = _call(part), [np.asarray(own, dtype=np.float64) for own in part.categories_]
+    call = _as_text(part, known, text) if text else _call(part)
+    if getattr(part, "handle_unknown", "ignore") != "error":
+        return Step(call, n_in, sources, rises, knots)
 
     def refuses(X: np.ndarray) -> np.ndarray:
-        return np.stack([~np.isin(X[:, i], own) for i, own in enumerate(known)], axis=1)
+        columns = [_is_in(X[:, i], own) for i, own in enumerate(known)]
+        return ~np.stack(columns, axis=1)
 
     def apply(X: np.ndarray) -> np.ndarray:
         return call(np.where(refuses(X), [own[0] for own in known], X))
@@ -129,11 +157,44 @@ def _encoder(part: Any) -> Step | None:
     return Step(apply, n_in, sources, rises, knots, refuses)
 
 
-def chain(parts: list[Any], n_columns: int, dtype) -> Step | None:
-    """Maps one after the other, as one."""
-    whole = _rising(_same, n_columns)
+def _is_in(values: np.ndarray, known: np.ndarray) -> np.ndarray:
+    return np.isin(values, known) | (np.isnan(values) & np.isnan(known).any())
+
+
+def _as_text(part: Any, known: list[np.ndarray], text: Text):
+    """The encoder, given text where there are codes: its own categories, or one unknown to it."""
+
+    def column(values: np.ndarray, number: int) -> np.ndarray:
+        found = np.full(len(values), values, dtype=object)
+        if number not in text:
+            return found
+        found[:] = "\0 unknown"
+        found[np.isnan(values)] = np.nan
+        for code, category in zip(known[number], part.categories_[number], strict=True):
+            found[np.isnan(values) if np.isnan(code) else values == code] = category
+        return found
+
+    def apply(X: np.ndarray) -> np.ndarray:
+        given = [column(X[:, number].astype(np.float64), number) for number in range(X.shape[1])]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # no names here, unknown categories
+            found = part.transform(np.stack(given, axis=1))
+        return found if issparse(found) else np.asarray(found)
+
+    return apply
+
+
+def chain(
+    parts: list[Any], n_columns: int, dtype, text: Text = MappingProxyType({})
+) -> Step | None:
+    """Maps one after the other, as one; columns of ``text`` hold codes."""
+    whole = _rising(_same, n_columns)._replace(text=text)
     for part in parts:
-        step = part if isinstance(part, Step) else step_of(part, len(whole.sources), dtype)
+        step = part
+        if not isinstance(part, Step):
+            step = step_of(part, len(whole.sources), dtype, whole.text)
+        elif whole.text:
+            return None
         if step is None:
             return None
         whole = _after(whole, step, dtype)
@@ -154,6 +215,7 @@ def _after(first: Step, then: Step, dtype) -> Step:
         first.rises[then.sources] & then.rises,
         tuple(knots),
         _refusals([(first, None), (then, first)], first.n_in),
+        then.text,
     )
 
 
@@ -227,26 +289,36 @@ def _beside(parts: list[tuple[Step, np.ndarray, float]], n_in: int, sparse: bool
         np.concatenate([step.rises for step, *_ in parts]),
         tuple((int(at[i]), ends) for step, at, _ in parts for i, ends in step.knots),
         _refusals([(step, at) for step, at, _ in parts], n_in),
+        _text_beside([step for step, *_ in parts]),
     )
 
 
-def _columns(part: ColumnTransformer, dtype) -> Step | None:
+def _text_beside(steps: list[Step]) -> dict[int, Sequence[Any]]:
+    found, begin = {}, 0
+    for step in steps:
+        found |= {begin + column: values for column, values in step.text.items()}
+        begin += len(step.sources)
+    return found
+
+
+def _columns(part: ColumnTransformer, dtype, text: Text) -> Step | None:
     weights, found = part.transformer_weights or {}, []
     for name, inner, given in part.transformers_:
         index = np.asarray(positions(part, given), dtype=np.int64)
         if (isinstance(inner, str) and inner == "drop") or not len(index):
             continue
-        found.append((step_of(inner, len(index), dtype), index, weights.get(name, 1)))
+        own = {at: text[i] for at, i in enumerate(index.tolist()) if i in text}
+        step = step_of(inner, len(index), dtype, own)
+        found.append((step, index, weights.get(name, 1)))
     return _checked(found, part.n_features_in_, part.sparse_output_)
 
 
-def _union(part: FeatureUnion, n_columns: int, dtype) -> Step | None:
+def _union(part: FeatureUnion, n_columns: int, dtype, text: Text) -> Step | None:
     weights, found = part.transformer_weights or {}, []
     for name, inner in part.transformer_list:
         if not (isinstance(inner, str) and inner == "drop"):
-            found.append(
-                (step_of(inner, n_columns, dtype), np.arange(n_columns), weights.get(name, 1))
-            )
+            step = step_of(inner, n_columns, dtype, text)
+            found.append((step, np.arange(n_columns), weights.get(name, 1)))
     return _checked(found, n_columns, None)
 
 
