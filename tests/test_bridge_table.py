@@ -8,11 +8,12 @@ from __future__ import annotations
 import inspect
 import pickle
 import warnings
-from functools import cache
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+import torch
 from sklearn import (
     calibration,
     compose,
@@ -246,6 +247,27 @@ if "clip" in pre.MaxAbsScaler().get_params():
     rows([pre.MaxAbsScaler(clip=True)], "value", False)
 rows([pre.Normalizer(norm) for norm in ("l1", "l2", "max")], "value", False)
 rows([pre.FunctionTransformer(f) for f in (np.abs, np.tanh, np.square, np.cbrt)], "value", False)
+
+
+def ratios(X, power=1.0):
+    """Takes tensors as it takes arrays."""
+    return (X[:, :2] / X[:, 2:]) ** power
+
+
+def floored(X):
+    return np.clip(X, 1.0, None)
+
+
+floored.__skrobust_torch__ = partial(torch.clamp, min=1.0)
+rows(
+    [
+        pre.FunctionTransformer(ratios),
+        pre.FunctionTransformer(ratios, kw_args={"power": 2}),
+        pre.FunctionTransformer(floored),
+    ],
+    "value",
+    False,
+)
 rows([pre.Binarizer(threshold=2.5)], "value", False, steps=True)
 rows([impute.SimpleImputer(strategy=s) for s in ("mean", "median")], "holes empty", False)
 rows(
@@ -499,7 +521,16 @@ for kernel in (
     GPK.Matern(nu=2.5) + GPK.Matern(nu=np.inf) + GPK.ExpSineSquared(periodicity=3.0),
 ):
     rows([GPR(kernel, alpha=5.0, optimizer=None, normalize_y=True)], "value values", False)
-rows([gaussian_process.GaussianProcessClassifier()], "two", False, proba=False)
+GPC = gaussian_process.GaussianProcessClassifier
+rows([GPC()], "two", False, proba=False)
+for kernel in (None, 2.0 * GPK.RBF(2.0) + GPK.WhiteKernel() + GPK.DotProduct(0.3) ** 2):
+    options = {"optimizer": None, "n_jobs": 1}
+    rows([GPC(kernel, **options)], "three", False)
+    rows(
+        [GPC(kernel, multi_class="one_vs_one", **options)], "three", False, steps=True, proba=False
+    )
+    # The members of a mean of probabilities are asked for theirs.
+    rows([ensemble.VotingClassifier([("a", GPC(kernel))], voting="soft")], "two", False)
 QDA = discriminant_analysis.QuadraticDiscriminantAnalysis
 rows([QDA()], "two", False)
 rows([QDA(reg_param=0.1), naive_bayes.GaussianNB()], "three", False)

@@ -1,4 +1,4 @@
-"""Gaussian processes: the posterior mean as a function of the row."""
+"""Gaussian processes: kernels, and the posterior mean as a function of the row."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from functools import singledispatch
 
 import numpy as np
 import torch
-from sklearn.gaussian_process import GaussianProcessClassifier, GaussianProcessRegressor, kernels
+from sklearn.gaussian_process import GaussianProcessRegressor, kernels
 from torch import Tensor, nn
 
 from skrobust.bridge._as_torch import PREDICT, register, unsupported
-from skrobust.bridge._linear import two_columns
 from skrobust.bridge._views import Affine, Chain, View
 
 
@@ -40,6 +39,19 @@ def _evaluate(plan: tuple, x: Tensor, rows: Tensor) -> Tensor:
     return _KERNELS[name](x, rows, *arguments)
 
 
+def variance(plan: tuple, x: Tensor) -> Tensor:
+    """``k(x, x)`` of each row (n,)."""
+    name, *arguments = plan
+    if name in ("sum", "product"):
+        a, b = (variance(part, x) for part in arguments)
+        return a + b if name == "sum" else a * b
+    if name == "power":
+        return variance(arguments[0], x).pow(arguments[1])
+    if name == "dot":
+        return x.square().sum(dim=1) + arguments[0] ** 2
+    return x.new_full((len(x),), arguments[0] if name in ("constant", "white") else 1.0)
+
+
 def _apart(x: Tensor, rows: Tensor, length) -> Tensor:
     """Distances (n, n_train) in units of ``length``; differentiable at 0 too (slope 0)."""
     length = torch.tensor(length, dtype=x.dtype, device=x.device)
@@ -49,6 +61,10 @@ def _apart(x: Tensor, rows: Tensor, length) -> Tensor:
 
 def _constant(x: Tensor, rows: Tensor, value: float) -> Tensor:
     return x.new_full((len(x), len(rows)), value)
+
+
+def _white(x: Tensor, rows: Tensor, level: float) -> Tensor:
+    return _constant(x, rows, 0.0)  # noise is shared by a row and itself only
 
 
 def _rbf(x: Tensor, rows: Tensor, length) -> Tensor:
@@ -83,6 +99,7 @@ _KERNELS: dict[str, Callable[..., Tensor]] = {
     "rational": _rational,
     "periodic": _periodic,
     "dot": _dot,
+    "white": _white,
 }
 
 
@@ -143,7 +160,7 @@ def _(kernel: kernels.ConstantKernel):
 @plan_of.register
 def _(kernel: kernels.WhiteKernel):
     _only(kernel, kernels.WhiteKernel)
-    return "constant", 0.0  # noise is shared by a row and itself only
+    return "white", float(kernel.noise_level)
 
 
 @plan_of.register
@@ -167,14 +184,3 @@ def regressor(estimator) -> nn.Module:
     weights = np.atleast_2d(np.transpose(estimator.alpha_)) * spread
     mean = np.broadcast_to(estimator._y_train_mean, len(weights))
     return Chain(Covariance(plan_of(estimator.kernel_), estimator.X_train_), Affine(weights, mean))
-
-
-@register(GaussianProcessClassifier, role=PREDICT)
-def classifier(estimator) -> nn.Module:
-    """Two classes: the logits (0, f) of the latent mean f, whose sign is the prediction."""
-    if len(estimator.classes_) > 2:
-        raise unsupported(estimator, "of more than two classes has no torch view; it")
-    latent = estimator.base_estimator_
-    weights = np.atleast_2d(latent.y_train_ - latent.pi_)
-    covariance = Covariance(plan_of(latent.kernel_), latent.X_train_)
-    return Chain(covariance, two_columns(weights, np.zeros(1)))

@@ -2,47 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from sklearn import preprocessing
 from torch import Tensor, nn
 
-from skrobust.bridge._as_torch import INVERSE, TRANSFORM, register, unsupported
+from skrobust.bridge._as_torch import INVERSE, TRANSFORM, register
 from skrobust.bridge._views import Chain, Clip, Shift, Stretch, View
-
-# Functions with the same meaning, and the same values to rounding, in both libraries.
-UFUNCS = {
-    np.abs: torch.abs,
-    np.arctan: torch.arctan,
-    np.cbrt: lambda x: x.sign() * x.abs().pow(1 / 3),
-    np.cos: torch.cos,
-    np.exp: torch.exp,
-    np.expm1: torch.expm1,
-    np.log: torch.log,
-    np.log10: torch.log10,
-    np.log1p: torch.log1p,
-    np.log2: torch.log2,
-    np.negative: torch.neg,
-    np.reciprocal: torch.reciprocal,
-    np.sin: torch.sin,
-    np.sqrt: torch.sqrt,
-    np.square: torch.square,
-    np.tanh: torch.tanh,
-}
-
-
-class Ufunc(View):
-    """A numpy function of single numbers, by its name."""
-
-    def __init__(self, name: str):
-        super().__init__()
-        self.name = name
-
-    def forward(self, x: Tensor) -> Tensor:
-        return UFUNCS[getattr(np, self.name)](x)
-
-    def extra_repr(self) -> str:
-        return self.name
 
 
 class UnitRows(View):
@@ -129,24 +94,3 @@ def normalizer(estimator) -> nn.Module:
 @register(preprocessing.Binarizer, role=TRANSFORM)
 def binarizer(estimator) -> nn.Module:
     return Above(estimator.threshold)
-
-
-@register(preprocessing.FunctionTransformer, role=TRANSFORM)
-def function(estimator) -> nn.Module:
-    return named_function(estimator, estimator.func, estimator.kw_args)
-
-
-@register(preprocessing.FunctionTransformer, role=INVERSE)
-def inverse_function(estimator) -> nn.Module:
-    return named_function(estimator, estimator.inverse_func, estimator.inv_kw_args)
-
-
-def named_function(estimator, func, kw_args) -> nn.Module:
-    """The view of a numpy function, or of None, the identity."""
-    if func is None:
-        return Chain()
-    if kw_args or func not in UFUNCS:
-        shown = getattr(func, "__name__", repr(func))
-        reason = f"with func={shown} has no torch view (func=None and plain numpy functions have)"
-        raise unsupported(estimator, reason)
-    return Ufunc(func.__name__)
