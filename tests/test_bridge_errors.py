@@ -12,15 +12,19 @@ import torch
 from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
 from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_iris
-from sklearn.ensemble import RandomForestClassifier
+from sklearn.ensemble import BaggingClassifier, RandomForestClassifier, VotingClassifier
 from sklearn.exceptions import NotFittedError
 from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.gaussian_process import GaussianProcessClassifier
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression, LogisticRegression, RidgeClassifier
 from sklearn.model_selection import GridSearchCV
+from sklearn.multiclass import OneVsOneClassifier, OneVsRestClassifier
+from sklearn.neighbors import KNeighborsClassifier, RadiusNeighborsClassifier
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 from torch import nn
 
@@ -203,6 +207,51 @@ def test_words_are_not_numbers():
             as_torch(imputer)
     with pytest.raises(UnsupportedEstimatorError, match="CountVectorizer"):
         as_torch(CountVectorizer().fit(["a word"]))
+
+
+def _by_chance(X):
+    """Another function of tensors than of arrays."""
+    return X if isinstance(X, np.ndarray) else 2 * X
+
+
+def _cut(X):
+    return torch.as_tensor(X).detach() if isinstance(X, torch.Tensor) else X
+
+
+@pytest.mark.parametrize("func", [np.sort, _by_chance, _cut, lambda X: np.clip(X, 0, 1)])
+def test_functions_that_are_no_torch_functions(func):
+    with pytest.raises(UnsupportedEstimatorError, match="__skrobust_torch__"):
+        as_torch(FunctionTransformer(func).fit(X))
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        (KNeighborsClassifier(weights=lambda d: 1 / (1 + d)), "function as weights"),
+        (KNeighborsClassifier(metric="cosine"), "metric='cosine'"),
+        (RadiusNeighborsClassifier(outlier_label=9), "outlier_label"),
+        (OneVsOneClassifier(SVC(kernel="precomputed")), "precomputed"),
+        (OneVsRestClassifier(VotingClassifier([("a", LogisticRegression())])), "has none of"),
+    ],
+)
+def test_says_which_option(model, words):
+    rows = X @ X.T if words == "precomputed" else X
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a label outside the classes
+        model.fit(rows, Y)
+    with pytest.raises(UnsupportedEstimatorError, match=words):
+        as_torch(model)
+
+
+def test_votes_have_no_probabilities():
+    hard = VotingClassifier([("a", LogisticRegression()), ("b", LogisticRegression(C=9.0))])
+    for outer in (VotingClassifier([("h", hard)]), BaggingClassifier(hard, 2)):
+        model = outer.fit(X, Y)
+        assert (as_torch(model)(ROWS).argmax(1).numpy() == model.predict(X)).all()
+    pair = GaussianProcessClassifier(optimizer=None, multi_class="one_vs_one")
+    model = VotingClassifier([("p", pair)], voting="soft").fit(X, Y)
+    with pytest.raises(UnsupportedEstimatorError, match="one_vs_one.*of its probabilities"):
+        as_torch(model)
 
 
 # Teaching

@@ -261,8 +261,8 @@ def floored(X):
 floored.__skrobust_torch__ = partial(torch.clamp, min=1.0)
 rows(
     [
-        pre.FunctionTransformer(ratios),
-        pre.FunctionTransformer(ratios, kw_args={"power": 2}),
+        pre.FunctionTransformer(ratios, validate=True),
+        pre.FunctionTransformer(ratios, kw_args={"power": 2}, validate=True),
         pre.FunctionTransformer(floored),
     ],
     "value",
