@@ -143,7 +143,7 @@ class FeatureSensitivityDisplay:
         ax : matplotlib Axes, optional
             Those of a new figure by default.
         max_features : int
-                How many columns of a table to show, the most fragile first; columns that break
+            How many columns of a table to show, the most fragile first; columns that break
             nothing are left out.
 
         Returns

@@ -15,7 +15,10 @@ __all__ = ["Band"]
 
 @dataclass(frozen=True)
 class Band:
-    """Movements in the span of some cosine waves (DCT-II), 0 where a series is frozen.
+    """Movements in the span of some waves, which fade to 0 where a series is frozen.
+
+    The waves of a whole series are those of the discrete cosine transform (DCT-II); those of a
+    stretch between frozen parts are sines.
 
     ``bases`` are orthonormal (length, n_waves), ``channels`` the channels that each one serves.
     """
@@ -26,13 +29,10 @@ class Band:
     @classmethod
     def of(cls, band: tuple[float, float], x: Tensor, free: np.ndarray) -> Band:
         """``free`` (length,) or (n_channels, length): where anything may move."""
-        waves = _cosines(free.shape[-1], *band)
         masks, which = np.unique(free.reshape(-1, free.shape[-1]), axis=0, return_inverse=True)
         bases, channels = [], []
         for k, mask in enumerate(masks):
-            bases.append(
-                torch.as_tensor(_vanishing(waves, ~mask, band), dtype=x.dtype).to(x.device)
-            )
+            bases.append(torch.as_tensor(_basis(mask, band), dtype=x.dtype).to(x.device))
             channels.append(torch.as_tensor(np.flatnonzero(which.ravel() == k), device=x.device))
         return cls(bases, channels)
 
@@ -73,32 +73,45 @@ class Band:
         return parts.view_as(way)
 
 
-def _cosines(length: int, low: float, high: float) -> np.ndarray:
-    """Orthonormal cosine waves (length, n) with frequencies in [low, high] of the highest.
-
-    >>> _cosines(8, 0.0, 0.3).shape
-    (8, 3)
-    """
-    number = np.arange(length)
-    share = number / max(length - 1, 1)
-    kept = number[(share >= low - 1e-12) & (share <= high + 1e-12)]
-    waves = np.cos(np.pi * (number[:, None] + 0.5) * kept / length)
-    return waves / np.linalg.norm(waves, axis=0)
-
-
-def _vanishing(waves: np.ndarray, frozen: np.ndarray, band: tuple[float, float]) -> np.ndarray:
-    """Orthonormal mixtures of the waves that are 0 on the frozen places."""
-    if frozen.all():
-        return np.zeros((len(waves), 1))
-    if frozen.any() and waves.shape[1]:
-        _, sizes, mixtures = np.linalg.svd(waves[frozen], full_matrices=True)
-        rank = int((sizes > 1e-9).sum())
-        waves = waves @ mixtures[rank:].T
-        waves[frozen] = 0.0
-    if not waves.shape[1]:
+def _basis(free: np.ndarray, band: tuple[float, float]) -> np.ndarray:
+    """Orthonormal waves (length, n) of the free stretches, one stretch after the other."""
+    edges = np.diff(np.concatenate([[0], free.astype(int), [0]]))
+    found = []
+    for first, end in zip(np.flatnonzero(edges > 0), np.flatnonzero(edges < 0), strict=True):
+        held = (first > 0, end < len(free))
+        waves = np.zeros((len(free), 0))
+        inner = _waves(end - first, *held, *band)
+        if inner.shape[1]:
+            waves = np.zeros((len(free), inner.shape[1]))
+            waves[first:end] = np.linalg.qr(inner)[0]
+        found.append(waves)
+    found = np.concatenate(found, axis=1) if found else np.zeros((len(free), 1))
+    if not found.shape[1]:
         raise invalid(
-            "band", band, "wide enough: no movement of these frequencies exists"
-            + (" that is 0 on the frozen places" if frozen.any() else ""),
+            "band", band, "wide enough: no wave of these frequencies fits where the series may move",
             "Widen the band, or freeze fewer places.",
         )  # fmt: skip
-    return waves
+    return found
+
+
+def _waves(length: int, left: bool, right: bool, low: float, high: float) -> np.ndarray:
+    """Waves (length, n) with frequencies in [low, high] of the highest.
+
+    They are 0 just outside the ends that are held, and level at the others.
+
+    >>> _waves(8, False, False, 0.0, 0.3).shape
+    (8, 3)
+    >>> _waves(8, True, True, 0.0, 0.3).round(2)[:, 0].tolist()
+    [0.34, 0.64, 0.87, 0.98, 0.98, 0.87, 0.64, 0.34]
+    """
+    if right and not left:
+        return _waves(length, True, False, low, high)[::-1]
+    time, number = np.arange(length)[:, None], np.arange(length)
+    if not left:
+        share, wave, start = number / length, np.cos, 0.5
+    elif right:
+        share, wave, start = (number + 1) / (length + 1), np.sin, 1.0
+    else:
+        share, wave, start = (number + 0.5) / (length + 0.5), np.sin, 1.0
+    kept = share[(share >= low - 1e-12) & (share <= high + 1e-12)]
+    return wave(np.pi * kept * (time + start))
