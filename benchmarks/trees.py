@@ -72,7 +72,7 @@ def tables() -> dict:
     found = {}
     for name, load, radii in (
         ("breast cancer", load_breast_cancer, {"linf": 0.3, "l2": 0.6}),
-        ("digits", load_digits, {"linf": 0.2, "l2": 0.6}),
+        ("digits", load_digits, {"linf": 0.2, "l2": 0.4}),
     ):
         X, y = load(return_X_y=True)
         order = np.random.RandomState(0).permutation(len(X))
@@ -136,7 +136,7 @@ def line(model, X, y, threat, radius, arguments) -> tuple[list[str], bool]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--rows", type=int, default=40, help="test rows of each table")
+    parser.add_argument("--rows", type=int, default=20, help="test rows of each table")
     parser.add_argument("--seconds", type=float, default=0.2, help="for each proof; 0: none")
     parser.add_argument("--models", nargs="*", help="only these")
     parser.add_argument("--tables", nargs="*", help="only these")

@@ -22,6 +22,8 @@ from sklearn.ensemble import (
     HistGradientBoostingRegressor,
     RandomForestClassifier,
     RandomForestRegressor,
+    VotingClassifier,
+    VotingRegressor,
 )
 from sklearn.feature_selection import SelectKBest
 from sklearn.frozen import FrozenEstimator
@@ -32,11 +34,13 @@ from sklearn.pipeline import make_pipeline, make_union
 from sklearn.preprocessing import (
     Binarizer,
     FunctionTransformer,
+    KBinsDiscretizer,
     MaxAbsScaler,
     MinMaxScaler,
     Normalizer,
     OneHotEncoder,
     OrdinalEncoder,
+    PowerTransformer,
     RobustScaler,
     StandardScaler,
 )
@@ -73,6 +77,8 @@ DATA = {
 SEED = {"random_state": 0}
 FEW = {"max_iter": 6, **SEED}
 FOREST = RandomForestClassifier(5, **SEED)
+BINS = {"quantile_method": "averaged_inverted_cdf"}
+LOG, EXP, ROOT = (FunctionTransformer(func) for func in (np.log1p, np.exp, np.sqrt))
 ORDINAL = make_column_transformer((OrdinalEncoder(), [3, 0]), remainder=StandardScaler())
 
 
@@ -130,12 +136,22 @@ MODELS = {
     "selected": (make_pipeline(SelectKBest(k=2), FunctionTransformer(), FOREST), "plain"),
     "imputed": (make_pipeline(SimpleImputer(), StandardScaler(), FOREST), "gaps"),
     "union": (make_pipeline(make_union(StandardScaler(), "passthrough"), FOREST), "plain"),
+    "imputed and marked": (make_pipeline(SimpleImputer(add_indicator=True), FOREST), "gaps"),
+    "bins": (make_pipeline(KBinsDiscretizer(4, encode="ordinal", **BINS), FOREST), "plain"),
+    "columns of bins": (make_pipeline(KBinsDiscretizer(4, **BINS), FOREST), "plain"),
+    "logarithms": (make_pipeline(StandardScaler(), EXP, LOG, FOREST), "plain"),
+    "roots": (make_pipeline(MinMaxScaler(), ROOT, FOREST), "plain"),
+    "powers": (make_pipeline(PowerTransformer(), FOREST), "plain"),
     "numbered": (make_pipeline(ORDINAL, FOREST), "codes"),
     "encoded": (make_pipeline(mixed(handle_unknown="ignore"), FOREST), "codes"),
     "encoded, strictly": (make_pipeline(mixed(), MaxAbsScaler(), FOREST), "codes"),
     "scaled histogram": (
         make_pipeline(StandardScaler(), HistGradientBoostingClassifier(**FEW)), "gaps",
     ),
+    "votes": (VotingClassifier([("a", FOREST), ("b", ExtraTreesClassifier(4, **SEED))],
+                               voting="soft", weights=[1, 2]), "plain"),
+    "averages": (VotingRegressor([("a", DecisionTreeRegressor(max_depth=3)),
+                                  ("b", GradientBoostingRegressor(n_estimators=4))]), "values"),
     "frozen search": (FrozenEstimator(GridSearchCV(FOREST, {"max_depth": [3]}, cv=2)), "plain"),
 }  # fmt: skip
 
@@ -196,7 +212,10 @@ def test_outputs_are_the_models_own(name, dtype):
         asked = asked / 2
     if name == "exponential":
         asked = 2 * asked
-    np.testing.assert_array_equal(found, asked)
+    if name in ("votes", "averages"):
+        np.testing.assert_allclose(found, asked, rtol=1e-12, atol=1e-12)
+    else:
+        np.testing.assert_array_equal(found, asked)
     assert len(rows) > 300
 
 
@@ -241,7 +260,10 @@ NOT_TREES = {
     "medians": AdaBoostRegressor(n_estimators=3),
     "rows as one": make_pipeline(Normalizer(), FOREST),
     "a function": make_pipeline(FunctionTransformer(np.abs), FOREST),
-    "imputed and marked": make_pipeline(SimpleImputer(add_indicator=True), FOREST),
+    "votes of others": VotingClassifier(
+        [("a", FOREST), ("b", LogisticRegression())], voting="soft"
+    ),
+    "counted votes": VotingClassifier([("a", FOREST)]),
     "a number for missing": make_pipeline(SimpleImputer(missing_values=0.0), FOREST),
     "thresholds moved": FixedThresholdClassifier(FOREST, threshold=0.3),
     "another end": make_pipeline(StandardScaler(), SVC()),

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from skrobust.trees import _boosters  # noqa: F401  (its readers register themselves)
+from skrobust.trees import _boosters, _mixed  # noqa: F401  (their readers register themselves)
 from skrobust.trees._cells import Cells
 from skrobust.trees._floats import before
 from skrobust.trees._forest import Forest

@@ -18,7 +18,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import FeatureUnion, Pipeline
 
 from skrobust.bridge._compose import positions
-from skrobust.trees._floats import last_below
+from skrobust.trees._floats import before, last_below
 from skrobust.trees._read import Step
 from skrobust.trees._sklearn import Encoding, codes_of, standing_alone
 
@@ -29,6 +29,13 @@ SCALERS = (
     *(preprocessing.StandardScaler, preprocessing.MinMaxScaler, preprocessing.MaxAbsScaler),
     *(preprocessing.RobustScaler, preprocessing.Binarizer),
 )
+# from where on they have a value
+RISING = {
+    **dict.fromkeys((np.exp, np.expm1, np.cbrt, np.arctan, np.tanh, np.arcsinh), -np.inf),
+    **dict.fromkeys((np.log, np.log2, np.log10), np.finfo(np.float32).tiny),
+    np.sqrt: 0.0,
+    np.log1p: np.nextafter(np.float32(-1), np.float32(0)),
+}
 ENCODERS = (
     *(preprocessing.OneHotEncoder, preprocessing.OrdinalEncoder, preprocessing.TargetEncoder),
 )
@@ -68,9 +75,15 @@ def step_of(part: Any, n_columns: int, dtype, text: Text) -> Step | None:
         return _text_imputer(part, text) if text else _imputer(part)
     if type(part) in ENCODERS:
         return _encoder(part, text)
-    if type(part) in SCALERS and not text:
-        return _rising(_call(part), n_columns)
-    return None
+    if text:
+        return None
+    if type(part) is preprocessing.KBinsDiscretizer:
+        return _bins(part, n_columns)
+    if type(part) is preprocessing.FunctionTransformer:
+        return _function(part, n_columns)
+    if type(part) is preprocessing.PowerTransformer and part.method == "yeo-johnson":
+        return _power(part, n_columns)
+    return _rising(_call(part), n_columns) if type(part) in SCALERS else None
 
 
 def _is_identity(part: Any) -> bool:
@@ -102,16 +115,59 @@ def _dense(X: Any) -> np.ndarray:
 
 def _imputer(part: SimpleImputer) -> Step | None:
     given = part.missing_values
-    if not isinstance(given, float) or not np.isnan(given) or part.add_indicator:
+    if not isinstance(given, float) or not np.isnan(given):
         return None  # a number that stands for missing would jump to another
     kept = np.arange(part.n_features_in_)
     if not part.keep_empty_features:
         kept = kept[[not _is_nan(value) for value in part.statistics_]]
-    return _rising(_call(part), part.n_features_in_, kept)
+    rises = np.ones(len(kept), dtype=bool)
+    if part.add_indicator:  # 1 where a value is missing, 0 whatever it is otherwise
+        marked = part.indicator_.features_
+        kept, rises = np.r_[kept, marked], np.r_[rises, np.zeros(len(marked), dtype=bool)]
+    return Step(_call(part), part.n_features_in_, kept, rises)
 
 
 def _is_nan(value: Any) -> bool:
     return isinstance(value, float) and np.isnan(value)
+
+
+def _bins(part: preprocessing.KBinsDiscretizer, n_columns: int) -> Step:
+    """Numbers of bins never fall; a column for each bin is constant between their edges."""
+    if part.encode == "ordinal":
+        return _rising(_call(part), n_columns)
+    ends = [before(edges[1:-1], np.dtype(np.float64)) for edges in part.bin_edges_]
+    sources = np.repeat(np.arange(n_columns), part.n_bins_)
+    rises = np.zeros(len(sources), dtype=bool)
+    return Step(_call(part), n_columns, sources, rises, tuple(enumerate(ends)))
+
+
+def _power(part: preprocessing.PowerTransformer, n_columns: int) -> Step:
+    """Powers of the largest numbers would pass what floats can hold; no threshold is out there."""
+    call = _call(part)
+
+    def apply(X: np.ndarray) -> np.ndarray:
+        most = 1e9 if X.dtype == np.float32 else 1e50
+        return call(np.clip(X, -most, most))
+
+    return _rising(apply, n_columns)
+
+
+def _function(part: preprocessing.FunctionTransformer, n_columns: int) -> Step | None:
+    """Functions of numpy that never fall; where they have no value, rows do not go."""
+    floor = RISING.get(part.func)
+    if floor is None or part.kw_args:
+        return None
+    call = _call(part)
+    if floor == -np.inf:
+        return _rising(call, n_columns)
+
+    def apply(X: np.ndarray) -> np.ndarray:
+        return np.where(X < floor, -np.finfo(X.dtype).max, call(np.where(X < floor, 1.0, X)))
+
+    step = _rising(apply, n_columns)
+    ends = before(np.array([floor]), np.dtype(np.float64))
+    knots = tuple((column, ends) for column in range(n_columns))
+    return step._replace(knots=knots, refuses=lambda X: X < floor)
 
 
 def _text_imputer(part: SimpleImputer, text: Text) -> Step | None:
