@@ -9,9 +9,8 @@ from sklearn import preprocessing
 from torch import Tensor, nn
 
 from skrobust.bridge._as_torch import TRANSFORM, register
-from skrobust.bridge._encoders import Lookup
 from skrobust.bridge._scalers import standard
-from skrobust.bridge._views import Beside, Chain, Take, View
+from skrobust.bridge._views import Chain, View
 
 
 class Monomials(View):
@@ -94,7 +93,10 @@ def interpolate(given: Tensor, knots: Tensor, values: Tensor) -> Tensor:
 
 
 class Bins(View):
-    """The number of the bin of each entry: how many inner ``edges`` are at or below it."""
+    """The number of the bin of each entry: how many of its column's ``edges`` are at or below it.
+
+    ``edges`` (n_features, n_edges), filled up with infinity.
+    """
 
     steps = True
 
@@ -103,7 +105,21 @@ class Bins(View):
         self.keep("edges", edges)
 
     def forward(self, x: Tensor) -> Tensor:
-        return (x >= self.like("edges", x)).sum(dim=1, keepdim=True).to(x.dtype)
+        return (x[:, :, None] >= self.like("edges", x)).sum(dim=2).to(x.dtype)
+
+
+class Equals(View):
+    """1 where a column is a number, else 0; one output for each pair of column and number."""
+
+    steps = True
+
+    def __init__(self, columns, numbers):
+        super().__init__()
+        self.keep("columns", columns, dtype=np.int64)
+        self.keep("numbers", numbers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x.index_select(1, self.columns) == self.like("numbers", x)).to(x.dtype)
 
 
 @register(preprocessing.PolynomialFeatures, role=TRANSFORM)
@@ -131,11 +147,11 @@ def quantiles(estimator) -> nn.Module:
 
 @register(preprocessing.KBinsDiscretizer, role=TRANSFORM)
 def bins(estimator) -> nn.Module:
-    parts = []
-    for column, edges in enumerate(estimator.bin_edges_):
-        numbers = np.arange(len(edges) - 1)
-        onehot = (
-            [] if estimator.encode == "ordinal" else [Lookup(numbers, np.eye(len(edges))[:, :-1])]
-        )
-        parts.append(Chain(Take([column]), Bins(edges[1:-1]), *onehot))
-    return Beside(parts)
+    inner = [np.asarray(edges)[1:-1] for edges in estimator.bin_edges_]
+    edges = np.full((len(inner), max(map(len, inner))), np.inf)
+    for row, known in zip(edges, inner, strict=True):
+        row[: len(known)] = known
+    if estimator.encode == "ordinal":
+        return Bins(edges)
+    pairs = [(column, bin_) for column, known in enumerate(inner) for bin_ in range(len(known) + 1)]
+    return Chain(Bins(edges), Equals(*zip(*pairs, strict=True)))
