@@ -91,6 +91,11 @@ def as_torch(estimator: Any, *, categories: Mapping[str, Sequence[str]] | None =
     - *values* (n, n_outputs) for a regressor;
     - *columns* (n, n_features_out) for a transformer without ``predict``.
 
+    Rows that the estimator would refuse (an unknown category, a place beyond the knots of a spline
+    that may not be continued, no neighbour within the radius) give NaN, which no attack takes.
+    Where the output is a step function (votes of neighbours, bins) it is given exactly;
+    :func:`skrobust.bridge.has_steps` says so, and votes come with the gradient of a smooth vote.
+
     It is in evaluation mode, needs no gradients of its own, computes in the type and on the device
     of the rows (call ``.to(device)`` first), pickles, and shares no memory with the estimator.
 
@@ -195,9 +200,13 @@ def supported_estimators() -> dict[str, list[str]]:
     True
     """
     return {
-        role: sorted(cls.__name__ for cls in _views[role].registry if cls is not object)
+        role: sorted(cls.__name__ for cls in _views[role].registry if _is_public(cls))
         for role in (PREDICT, TRANSFORM)
     }
+
+
+def _is_public(cls: type) -> bool:
+    return cls is not object and not cls.__name__.startswith("_")
 
 
 def register(*classes: type, role: str | tuple[str, ...]) -> Callable:
