@@ -17,7 +17,7 @@ __all__ = ["ATTACKS", "check_attack"]
 
 
 def _thorough() -> Attack:
-    return Auto(n_steps=100, n_restarts=4, n_queries=2000, n_queries_black_box=5000)
+    return Auto(n_steps=100, n_restarts=12, n_queries=2000, n_queries_black_box=5000)
 
 
 _COMMON: dict[str, Callable[[], Attack]] = {

@@ -88,9 +88,8 @@ class Evaluation:
         self.weight = check_sample_weight(sample_weight, self.rows.values)
         self.task = task_of(estimator, self.rows, y, loss, tolerance)
         if (self.task.view.jumps or self.threat.ruled) and isinstance(self.attack, Auto):
-            # gradients are 0, or point between whole numbers: search as without any
-            budget = self.attack.n_queries_black_box
-            self.attack = clone(self.attack).set_params(n_queries=budget)
+            # gradients are 0, or point between whole numbers: search first, as without any
+            self.attack = clone(self.attack).set_params(search_first=True)
         self._size = self._batch(batch_size)
         self._check_attack(estimator)
         self._check_threat()
