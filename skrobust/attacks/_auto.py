@@ -92,22 +92,27 @@ class Auto(Attack):
                 member = WorstOf([member, Search(n_queries=self.n_queries_black_box)])
         elif not fn.differentiable:
             member = Search(n_queries=self.n_queries_black_box)
-        elif self._solved(fn, region, best, _twin(generator)):
-            return
         else:
-            member = self._cascade()
+            seen = best.take(torch.arange(len(best), device=best.value.device))
+            solved = self._solved(fn, region, seen, _twin(generator))
+            if self.search_first and not solved:  # of the very rows that a search alone would see
+                Search(self.n_queries_black_box).search(fn, region, best, start, generator)
+            best.update(seen.z, seen.value)
+            if solved:
+                return
+            member = self._cascade(to_the_end=fn.goal is None)
         live = Survivors(fn, region, best)
         (start,) = live.prune(start)
         if len(live):
             member.search(live.fn, live.region, live.best, start, generator)
         live.close()
 
-    def _cascade(self) -> WorstOf:
-        search = [Search(self.n_queries_black_box if self.search_first else self.n_queries)]
-        first, last = (search, []) if self.search_first else ([], search)
+    def _cascade(self, to_the_end: bool) -> WorstOf:
+        last = [] if self.search_first else [Search(self.n_queries)]
+        if to_the_end:  # nothing to break, so the last digits count
+            last = [APGD(2 * self.n_steps), *last]
         return WorstOf(
             [
-                *first,
                 PGD(n_steps=1, random_start=False),
                 APGD(n_steps=10, targeted=True, n_targets=min(3, self.n_targets)),
                 APGD(self.n_steps, self.n_restarts),
