@@ -107,7 +107,7 @@ HIDDEN = {"BaseSearchCV", "Pipeline"}  # not asked for by these names
 # Where black-box search alone finds more, by how much. The gradients of losses of several outputs
 # lead to a local maximum; searches of step functions differ by chance, and one starts where
 # gradients ended, the other at the row.
-SEVERAL, CHANCE = "several outputs have no pieces to climb", "two searches, two chances"
+SEVERAL = "several outputs have no pieces to climb"
 LOCAL = "gradients end in a local maximum, and too few queries follow"
 KNOWN = {
     ("CCA", "power", "values"): SEVERAL,  # loss 0.2% smaller

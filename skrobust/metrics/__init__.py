@@ -1,11 +1,13 @@
 """How bad can it get? Scores, curves and scorers under a threat."""
 
 from skrobust.metrics._curve import RobustnessCurve, robustness_curve
+from skrobust.metrics._losses import Pinball
 from skrobust.metrics._scorer import RobustScorer, get_robust_scorer
 from skrobust.metrics._scores import robust_accuracy_score, robust_loss
 from skrobust.metrics._worst_case import WorstCase, worst_case
 
 __all__ = [
+    "Pinball",
     "RobustScorer",
     "RobustnessCurve",
     "WorstCase",

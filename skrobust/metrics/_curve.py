@@ -114,7 +114,7 @@ def robustness_curve(
     confidence : float, between 0 and 1
         Of the interval.
     loss : str or callable, optional
-        Of a regressor: ``"squared"`` (the default), ``"absolute"`` or a function. With a loss, a
+        Of a regressor: as for :func:`skrobust.worst_case`. With a loss, a
         classifier's curve shows the mean loss instead of the accuracy.
 
     Returns

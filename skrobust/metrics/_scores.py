@@ -108,7 +108,8 @@ def robust_loss(
         Weight of each row in the mean.
     loss : str or callable, optional
         ``"log"`` (cross-entropy of the logits; the default for classifiers) or ``"margin"``;
-        ``"squared"`` (the default for regressors) or ``"absolute"``; or a function of outputs and
+        ``"squared"`` (the default for regressors), ``"absolute"``, ``"over"``, ``"under"`` or
+        :class:`skrobust.metrics.Pinball`; or a function of outputs and
         targets, see :func:`skrobust.worst_case`.
 
     Returns

@@ -22,6 +22,7 @@ from skrobust.bridge import is_affine
 from skrobust.exceptions import UnsupportedEstimatorError, invalid
 from skrobust.metrics._climbs import Climb
 from skrobust.metrics._intervals import majority_share
+from skrobust.metrics._losses import check_loss
 from skrobust.metrics._rows import Rows, quiet_names
 from skrobust.metrics._view import View, black_box, forest_view, torch_view
 
@@ -219,10 +220,7 @@ class Regression:
     is_margin = False
 
     def __init__(self, estimator: Any, rows: Rows, y: Any, loss, tolerance):
-        allowed = (None, *_LOSSES)
-        if not callable(loss) and not (loss is None or isinstance(loss, str) and loss in allowed):
-            raise invalid("loss", loss, f"None, one of {list(_LOSSES)} or a function(f, y) -> (n,)")
-        self.estimator, self.loss, self.tolerance = estimator, loss or "squared", tolerance
+        self.estimator, self.loss, self.tolerance = estimator, check_loss(loss), tolerance
         self.y = _values(y)
         _same_length(rows, self.y)
         predicted = self._predict(rows.given)
@@ -243,7 +241,7 @@ class Regression:
     def climbs(self) -> list[Climb]:
         """The searches to make."""
         # the loss of one output is largest where the residual or minus the residual is
-        one = self.y.shape[1] == 1 and not callable(self.loss)
+        one = self.y.shape[1] == 1 and hasattr(self.loss, "pieces")
         return [Climb(self._climb, self._pieces if one else None, None)]
 
     def objective(self, index: np.ndarray, climb: Climb) -> Objective:
@@ -288,8 +286,7 @@ class Regression:
     def _of(self, prediction: Tensor, y: Tensor) -> Tensor:
         if prediction.shape != y.shape:  # never let (n,) meet (n, 1)
             raise ValueError(f"Predictions {prediction.shape} do not match targets {y.shape}.")
-        loss = self.loss if callable(self.loss) else _LOSSES[self.loss]
-        return _per_row(loss(prediction, y), len(y))
+        return _per_row(self.loss(prediction, y), len(y))
 
     def _climb(self, z: Tensor, y: Tensor) -> Tensor:
         outputs = self.view.forward(z)
@@ -297,14 +294,7 @@ class Regression:
 
     def _pieces(self, z: Tensor, y: Tensor) -> Tensor:
         residual = self.view.forward(z)
-        residual = residual - y.to(residual.dtype)
-        return torch.cat([residual, -residual], dim=1)
-
-
-_LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "squared": lambda prediction, y: (prediction - y).square().mean(dim=1),
-    "absolute": lambda prediction, y: (prediction - y).abs().mean(dim=1),
-}
+        return self.loss.pieces(residual - y.to(residual.dtype))
 
 
 def _per_row(values: Any, n_rows: int) -> Tensor:

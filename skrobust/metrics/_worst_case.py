@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +30,8 @@ class WorstCase:
         whether the loss grew (or passed ``tolerance``).
     n_forward, n_backward : ndarray of int of shape (n,)
         How often the attack evaluated and differentiated the model for the row.
+    seconds : float
+        How long it took in all.
     """
 
     X: Any
@@ -36,6 +39,7 @@ class WorstCase:
     broken: np.ndarray
     n_forward: np.ndarray
     n_backward: np.ndarray
+    seconds: float = float("nan")
 
     def __repr__(self) -> str:
         n = len(self.broken)
@@ -90,7 +94,8 @@ def worst_case(
     loss : str or callable, optional
         Classification: None (the margin; a row that is lost is not searched on) or ``"log"``
         (cross-entropy, climbed to the end). Regression: ``"squared"`` (the default), ``"absolute"``,
-        both means over the outputs. A callable takes the outputs (n, k) and the targets ((n,) class
+        ``"over"`` or ``"under"`` (how far the prediction lies above, or below, the target), all means
+        over the outputs, or :class:`skrobust.metrics.Pinball` of a quantile. A callable takes the outputs (n, k) and the targets ((n,) class
         numbers, or (n, k)) as tensors and returns (n,) numbers.
     tolerance : float, optional
         Regression: the loss up to which a row is not broken. By default its loss before the move.
@@ -100,7 +105,7 @@ def worst_case(
     Returns
     -------
     WorstCase
-        ``X``, ``value``, ``broken``, ``n_forward``, ``n_backward``, per row. A row that was wrong
+        ``X``, ``value``, ``broken``, ``n_forward``, ``n_backward``, per row; ``seconds``. A row that was wrong
         before any move counts as broken.
 
     Raises
@@ -137,6 +142,7 @@ def worst_case(
     >>> worst.broken
     array([False,  True,  True, False])
     """
+    began = time.perf_counter()
     radius = check_radius(radius)
     evaluation = Evaluation(
         estimator,
@@ -150,4 +156,5 @@ def worst_case(
         batch_size=batch_size,
     )
     found = evaluation.worst(radius, evaluation.generator(random_state))
-    return WorstCase(evaluation.rows.like_given(found.z), *found[1:])
+    moved = evaluation.rows.like_given(found.z)
+    return WorstCase(moved, *found[1:], seconds=time.perf_counter() - began)
