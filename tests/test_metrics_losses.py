@@ -57,7 +57,7 @@ def test_radius_zero_is_the_loss_of_scikit_learn():
 
 
 def test_networks_scorers_and_curves_take_them():
-    model = MLPRegressor((20,), max_iter=500, random_state=0).fit(X, y)
+    model = MLPRegressor(hidden_layer_sizes=(20,), max_iter=500, random_state=0).fit(X, y)
     for loss in ("over", "under", Pinball(0.9)):
         curve = robustness_curve(model, X, y, radii=[0, 0.1, 0.3], loss=loss, random_state=0)
         assert (np.diff(curve.attacked) > 0).all()
