@@ -141,6 +141,7 @@ def main() -> int:
     parser.add_argument("--rows", type=int, default=500, help="test rows of each line")
     parser.add_argument("--only", nargs="*", help="data sets whose name contains one of these")
     parser.add_argument("--training", nargs="*", default=list(HOW), choices=list(HOW))
+    parser.add_argument("--norms", nargs="*", default=["linf", "l2"], choices=["linf", "l2"])
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--train", action="store_true", help="train what is missing, and stop")
     arguments = parser.parse_args()
@@ -163,6 +164,8 @@ def main() -> int:
         if arguments.only and not any(part in name for part in arguments.only):
             continue
         for norm, radius in radii.items():
+            if norm not in arguments.norms:
+                continue
             for how in arguments.training:
                 if arguments.train:
                     trained(name, how, norm, radius, (rows[0], rows[1]))
