@@ -95,6 +95,8 @@ def autoattack(model, X, y, norm: str, radius: float):
     from pyautoattack import AutoAttack
 
     net = as_torch(model).float()
+    if X.ndim == 2:  # a table passes for images of one pixel and many channels
+        X, net = X[:, :, None, None], torch.nn.Sequential(torch.nn.Flatten(), net)
     few = len(model.classes_) < 5  # its targeted attacks are not defined then: the other two run
     how = {"version": "custom", "attacks": ["apgd-ce", "square"]} if few else {}
     rows, labels = torch.tensor(X), torch.tensor(np.searchsorted(model.classes_, y))

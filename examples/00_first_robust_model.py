@@ -112,7 +112,6 @@ def measurements():
             y_test,
             radii=radii,
             threat=threat,
-            attack="search" if name == "random forest" else "auto",  # a forest has no gradient
             random_state=0,
         )
         for name, fitted_model in fitted.items()
