@@ -105,7 +105,7 @@ def autoattack(model, X, y, norm: str, radius: float):
     begin = time.perf_counter()
     try:
         with redirect_stdout(io.StringIO()):
-            z = attack.run_standard_evaluation(rows, labels, batch_size=500)
+            z = attack.run_standard_evaluation(rows, labels, batch_size=250)
     except Exception as error:  # it stops with many kinds of errors on tables
         return f"stops: {type(error).__name__}: {str(error)[:60]}"
     seconds = time.perf_counter() - begin

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -56,6 +55,7 @@ class APGD(Attack):
     """
 
     max_targets = 9
+    side_by_side = 128  # few rows climb several pieces in one batch, of about so many points
     check_every = 4  # steps between two looks at which rows are finished
 
     def __init__(
@@ -84,23 +84,58 @@ class APGD(Attack):
     ) -> None:
         live = Survivors(fn, region, best)
         targets = self._targets(live, best.z) if self.targeted and fn.pieces else None
-        for restart in range(self.n_restarts):
-            for k in range(1 if targets is None else targets.shape[1]):
-                (targets, start) = live.prune(targets, start)
-                if not len(live):
-                    break
-                z = beginning(live.region, None if restart else start, generator)
-                inner = Survivors(live.fn, live.region, live.best)
-                piece = None if targets is None else targets[:, k]
-                self._ascend(inner, z, piece, _stride if restart % 2 else _slide)
-                inner.close()
+        n_runs = self.n_restarts * (1 if targets is None else targets.shape[1])
+        done = 0
+        while done < n_runs:
+            (targets, start) = live.prune(targets, start)
+            if not len(live):
+                break
+            runs = range(done, min(n_runs, done + n_copies(live, self.side_by_side)))
+            self._run(live, start, targets, runs, generator)
+            done = runs.stop
         live.close()
+
+    def _run(
+        self,
+        live: Survivors,
+        start: Tensor | None,
+        targets: Tensor | None,
+        runs: range,
+        generator: torch.Generator,
+    ) -> None:
+        """Some ascents of each row, in one batch; run ``r`` climbs piece ``r % n_targets``."""
+        n_targets = 1 if targets is None else targets.shape[1]
+        runners = copies(live, len(runs))
+        run = torch.tensor(runs, device=live.best.value.device).repeat(len(live))
+        restart = run // n_targets
+        piece = None
+        if targets is not None:
+            rows = torch.arange(len(live), device=run.device).repeat_interleave(len(runs))
+            piece = targets[rows, run % n_targets]
+        if start is not None:
+            start = start.repeat_interleave(len(runs), dim=0)
+            start = torch.where(per_row(restart == 0, start), start, runners.region.x)
+        best, z = runners.best, beginning(runners.region, start, generator)
+        self.climb(runners, z, piece, restart % 2 == 1)
+        runners.close()
+        keep_best(live.best, best)
 
     def _targets(self, live: Survivors, z: Tensor) -> Tensor:
         """The most promising pieces of each row (n, n_targets), the largest first."""
         return live.fn.ranked_pieces(z)[:, : self.n_targets or self.max_targets]
 
-    def _ascend(self, live: Survivors, z: Tensor, piece: Tensor | None, ahead: Callable) -> None:
+    def climb(
+        self,
+        live: Survivors,
+        z: Tensor,
+        piece: Tensor | None = None,
+        strides: Tensor | None = None,
+        check_every: int = check_every,
+    ) -> _Run:
+        """One ascent of the value, or of each row's ``piece``; the state of the rows that stay.
+
+        ``strides`` (n,) names the rows that go part of the way to the linearisation's worst case.
+        """
         value, climbed, gradient = live.fn.gradient(z, piece)
         live.best.update(z, value)
         run = _Run.begin(z, climbed, gradient, 2 * live.region.radius)
@@ -109,22 +144,53 @@ class APGD(Attack):
             if k == 1:
                 z = live.region.steepest(run.gradient)
             else:
-                z = self._move(live.region, run, ahead(live.region, run))
+                z = self._move(live.region, run, _ahead(live.region, run, strides))
             value, climbed, gradient = live.fn.gradient(z, piece)
             live.best.update(z, value)
             run = run.moved(z, climbed, gradient)
             since += 1
             if k in marks:
                 run, since = run.look_back(self.rho * since), 0
-            if k % self.check_every == 0:
-                *state, piece = live.prune(*run, piece)
+            if k % check_every == 0:
+                *state, piece, strides = live.prune(*run, piece, strides)
                 run = _Run(*state)
                 if not len(live):
-                    return
+                    break
+        return run
 
     def _move(self, region: Region, run: _Run, ahead: Tensor) -> Tensor:
         pull = self.momentum * (ahead - run.z) + (1 - self.momentum) * (run.z - run.before)
         return region.project(run.z + pull)
+
+
+def n_copies(live: Survivors, most: int) -> int:
+    """How often each row may stand in a batch of about ``most`` points."""
+    return max(1, most // max(1, len(live))) if live.fn.divisible else 1
+
+
+def copies(live: Survivors, n: int) -> Survivors:
+    """Each row ``n`` times, one after the other, with best points of their own."""
+    if n == 1:
+        best = Best(live.best.z, live.best.value, live.best.goal)
+        return Survivors(live.fn, live.region, best)
+    rows = torch.arange(len(live), device=live.best.value.device).repeat_interleave(n)
+    return Survivors(live.fn.take(rows), live.region.take(rows), live.best.take(rows))
+
+
+def keep_best(best: Best, found: Best) -> None:
+    """Hand what the copies of each row found to the rows themselves."""
+    top = found.value.view(len(best), -1).argmax(dim=1)
+    rows = torch.arange(len(best), device=top.device) * (len(found) // len(best)) + top
+    best.update(found.z[rows], found.value[rows])
+
+
+def _ahead(region: Region, run: _Run, strides: Tensor | None) -> Tensor:
+    """Where the next step of each row would lead, without momentum."""
+    if strides is None or not strides.any():
+        return _slide(region, run)
+    if strides.all():
+        return _stride(region, run)
+    return torch.where(per_row(strides, run.z), _stride(region, run), _slide(region, run))
 
 
 def _slide(region: Region, run: _Run) -> Tensor:

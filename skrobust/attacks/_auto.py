@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -9,6 +11,8 @@ from skrobust.attacks._apgd import APGD
 from skrobust.attacks._base import Attack, Best, Objective, Survivors
 from skrobust.attacks._exact import solve_affine
 from skrobust.attacks._pgd import PGD
+from skrobust.attacks._race import Race
+from skrobust.attacks._screen import Close, Doubt
 from skrobust.attacks._search import Search
 from skrobust.attacks._worst_of import WorstOf
 from skrobust.threats import Region
@@ -22,11 +26,11 @@ class Auto(Attack):
     1. A model without gradients is searched through its values (:class:`Search`).
     2. A model found to be affine is solved exactly (:class:`Exact`).
     3. Any other passes a cascade in which each member sees the rows that withstood the ones
-       before it: one large step from the row; a short APGD towards the most promising pieces
-       (margins to the nearest classes); a longer one of the objective itself with restarts; one
-       towards every piece; and a search without gradients, of 64 rows first, and of all if that
-       breaks one. It finds models whose gradients mislead. Restarts of the whole and one short run to each piece break as many rows
-       as long runs with restarts to each, at two fifths of the price.
+       before it: one large step from the row; a :class:`Race` of all pieces (margins to each other
+       class), in which the one that gets furthest goes on; restarts, and then long climbs, for rows
+       that came close to their goal; and a search without gradients, which
+       goes on where it finds what gradients did not. Without a goal (a loss rather than a margin)
+       every row is climbed to the end.
 
     The cascade resembles AutoAttack (Croce & Hein 2020, arXiv 2003.01690) but has other members,
     works with any number of classes, bounds and units, and is not comparable with it number by
@@ -35,9 +39,9 @@ class Auto(Attack):
     Parameters
     ----------
     n_steps : int
-        Steps of the longer APGD; towards single pieces two thirds of it.
+        Steps of the restarts that rows which came close get; half as many again without a goal.
     n_restarts : int
-        Its restarts; towards single pieces a quarter of it, at least one.
+        How many; half as many without a goal.
     n_targets : int
         How many pieces are climbed one by one.
     n_queries : int
@@ -48,6 +52,9 @@ class Auto(Attack):
         Whether the search comes first, with the queries of a black box: for models with gradients
         that say little (steps, whole numbers). Then the same seed never finds less than the search
         alone.
+    close : float
+        How much a row may lack to get restarts, as a share of what it gained since it left ``x``; a
+        fifth of it for long climbs. Rows that lack more are hardly ever won. inf: any row.
 
     Examples
     --------
@@ -64,12 +71,13 @@ class Auto(Attack):
 
     def __init__(
         self,
-        n_steps: int = 15,
-        n_restarts: int = 4,
+        n_steps: int = 10,
+        n_restarts: int = 8,
         n_targets: int = 9,
         n_queries: int = 100,
         n_queries_black_box: int = 1000,
         search_first: bool = False,
+        close: float = 0.15,
     ):
         self.n_steps = n_steps
         self.n_restarts = n_restarts
@@ -77,6 +85,7 @@ class Auto(Attack):
         self.n_queries = n_queries
         self.n_queries_black_box = n_queries_black_box
         self.search_first = search_first
+        self.close = close
 
     def search(
         self,
@@ -100,31 +109,35 @@ class Auto(Attack):
             best.update(seen.z, seen.value)
             if solved:
                 return
-            member = self._cascade(to_the_end=fn.goal is None)
+            member = self._cascade(fn)
         live = Survivors(fn, region, best)
         (start,) = live.prune(start)
         if len(live):
             member.search(live.fn, live.region, live.best, start, generator)
         live.close()
 
-    def _cascade(self, to_the_end: bool) -> WorstOf:
-        last = [] if self.search_first else [_Doubt(Search(self.n_queries))]
-        if to_the_end:  # nothing to break, so the last digits count
-            last = [APGD(2 * self.n_steps), *last]
-        return WorstOf(
-            [
-                PGD(n_steps=1, random_start=False),
-                APGD(n_steps=10, targeted=True, n_targets=min(3, self.n_targets)),
-                APGD(self.n_steps, self.n_restarts),
-                APGD(
-                    max(1, 2 * self.n_steps // 3),
-                    max(1, self.n_restarts // 4),
-                    targeted=True,
-                    n_targets=self.n_targets,
-                ),
-                *last,
-            ]
+    def _cascade(self, fn: Objective) -> WorstOf:
+        first = PGD(n_steps=1, random_start=False)
+        if fn.goal is None:
+            return WorstOf([first, *self._to_the_end(), *self._last()])
+        whole = APGD(self.n_steps, self.n_restarts)
+        long = APGD(100, n_restarts=4, targeted=True, n_targets=1)
+        if self.close == math.inf:
+            long = APGD(self.n_steps, self.n_restarts // 4, targeted=True, n_targets=self.n_targets)
+        close = [Close(whole, self.close), Close(long, self.close / 5)]
+        return WorstOf([first, Race(n_targets=self.n_targets), *close, *self._last()])
+
+    def _to_the_end(self) -> list[Attack]:
+        """Nothing to break: every row counts, and its last digits."""
+        short = APGD(n_steps=10, targeted=True, n_targets=min(3, self.n_targets))
+        whole = APGD(3 * self.n_steps // 2, max(1, self.n_restarts // 2))
+        each = APGD(
+            self.n_steps, max(1, self.n_restarts // 8), targeted=True, n_targets=self.n_targets
         )
+        return [short, whole, each, APGD(3 * self.n_steps)]
+
+    def _last(self) -> list[Attack]:
+        return [] if self.search_first else [Doubt(self.n_queries, self.close)]
 
     def _solved(
         self, fn: Objective, region: Region, best: Best, generator: torch.Generator
@@ -144,35 +157,6 @@ class Auto(Attack):
                 return False
         affine, flat = solve_affine(fn, region, best, probe)
         return affine and not flat.any()
-
-
-class _Doubt(Attack):
-    """An attack for some of the rows, and for all others if it broke any of them."""
-
-    n_drawn = 64
-
-    def __init__(self, attack: Attack):
-        self.attack = attack
-
-    def search(
-        self,
-        fn: Objective,
-        region: Region,
-        best: Best,
-        start: Tensor | None,
-        generator: torch.Generator,
-    ) -> None:
-        n_rows, device = len(best), best.value.device
-        if fn.goal is None or not fn.divisible or n_rows <= self.n_drawn:
-            self.attack.search(fn, region, best, start, generator)
-            return
-        order = torch.randperm(n_rows, generator=generator, device=device)
-        for rows in (order[: self.n_drawn], order[self.n_drawn :]):
-            part, begin = best.take(rows), None if start is None else start[rows]
-            self.attack.search(fn.take(rows), region.take(rows), part, begin, generator)
-            best.put(rows, part)
-            if not bool((part.value > fn.goal).any()):
-                return
 
 
 def _twin(generator: torch.Generator) -> torch.Generator:

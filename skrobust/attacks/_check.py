@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from skrobust.attacks._apgd import APGD
@@ -17,7 +18,9 @@ __all__ = ["ATTACKS", "check_attack"]
 
 
 def _thorough() -> Attack:
-    return Auto(n_steps=100, n_restarts=12, n_queries=2000, n_queries_black_box=5000)
+    return Auto(
+        n_steps=100, n_restarts=12, n_queries=2000, n_queries_black_box=5000, close=math.inf
+    )
 
 
 _COMMON: dict[str, Callable[[], Attack]] = {
