@@ -229,7 +229,7 @@ def measure(model, of: Task, n_rows: int, radius: float, attack):
         return worst_case(model, X, y, radius=radius, threat=threat, attack=attack, random_state=0)
 
 
-def check(case: Case, n_rows: int) -> None:
+def check(case: Case, n_rows: int, slack: int = 0) -> None:
     model, of = fitted(case), task(case.task)
     as_torch(model)  # none of these is to fall back to black-box search
     auto = measure(model, of, n_rows, RADIUS, "auto")
@@ -246,16 +246,22 @@ def check(case: Case, n_rows: int) -> None:
         clean = mean_squared_error(y, model.predict(X))
         assert robust_loss(model, X, y, **none) == pytest.approx(clean, rel=1e-12)
     search = measure(model, of, n_rows, RADIUS, "search")
-    if (case.name, case.front, case.task) in KNOWN and not finds_as_much(auto, search, model):
+    if (case.name, case.front, case.task) in KNOWN and not finds_as_much(
+        auto, search, model, slack
+    ):
         pytest.xfail(KNOWN[case.name, case.front, case.task])
-    assert finds_as_much(auto, search, model)
+    assert finds_as_much(auto, search, model, slack)
 
 
-def finds_as_much(auto, search, model) -> bool:
-    """As many broken rows; a mean loss that is not smaller by more than a thousandth."""
+def finds_as_much(auto, search, model, slack: int = 0) -> bool:
+    """As many broken rows; a mean loss that is not smaller by more than a thousandth.
+
+    Where there are gradients, "auto" and the search are two searches with two chances: in a
+    thousand cases a few end a row apart. ``slack`` rows, or percents of the loss, may be missing.
+    """
     if is_classifier(model):
-        return auto.broken.sum() >= search.broken.sum()
-    return auto.value.mean() >= 0.999 * search.value.mean()
+        return auto.broken.sum() >= search.broken.sum() - slack
+    return auto.value.mean() >= (0.999 - 0.01 * slack) * search.value.mean()
 
 
 def check_budget(moved, of: Task, n_rows: int) -> None:
@@ -277,7 +283,7 @@ def test_every_estimator(case):
 @pytest.mark.slow
 @pytest.mark.parametrize("case", REST, ids=_id)
 def test_every_estimator_and_preprocessing(case):
-    check(case, n_rows=30)
+    check(case, n_rows=30, slack=1)
 
 
 def test_nothing_is_left_out():

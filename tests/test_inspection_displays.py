@@ -34,6 +34,7 @@ OTHER = RidgeClassifier().fit(X, y)
 
 @pytest.fixture(autouse=True)
 def no_figures_left():
+    plt.close("all")  # what other tests left open
     yield
     plt.close("all")
 
