@@ -30,7 +30,7 @@ from skrobust.estimators._options import (
     constant_columns,
 )
 from skrobust.exceptions import RobustnessWarning, invalid
-from skrobust.nets import Probe, Recipe, Rows, build_network, fit_net, freeze, thaw
+from skrobust.nets import Probe, Recipe, Rows, adopt, build_network, fit_net, freeze, thaw
 from skrobust.smoothing import check_divergence
 from skrobust.threats import check_threat
 
@@ -188,7 +188,18 @@ length), or (n_samples, n_channels, height, width)
             front = as_torch(self.preprocessor_)
             seen = np.asarray(self.preprocessor_.transform(X), dtype=X.dtype)
         seed = int(rng.randint(np.iinfo(np.int32).max))
-        return build_network(self.module, X.shape[1:], seen, n_outputs, front, seed)
+        source, module = self.initial_weights, self.module
+        if source is not None and isinstance(module, str) and module == "auto":
+            net = getattr(source, "net_", None)
+            module = net.module_.plan["module"] if net is not None else module
+        network = build_network(module, X.shape[1:], seen, n_outputs, front, seed)
+        if source is not None:
+            self._check_same_task(source)
+            adopt(network, source)
+        return network
+
+    def _check_same_task(self, source) -> None:
+        """An error if initial weights speak of other targets."""
 
     def _split(self, X, targets, weight, options: Options, rng):
         """Indices of the rows to train on, to stop early by, and to examine the training with.

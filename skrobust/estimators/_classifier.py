@@ -66,7 +66,7 @@ class RobustClassifier(ClassifierMixin, BaseRobust):
         module="auto",
         *,
         radius=0.1,
-        smoothing=1.0,
+        smoothing="auto",
         threat="linf",
         attack="auto",
         divergence="kl",
@@ -82,6 +82,7 @@ class RobustClassifier(ClassifierMixin, BaseRobust):
         n_iter_no_change=10,
         class_weight=None,
         preprocessor=None,
+        initial_weights=None,
         warm_start=False,
         device="auto",
         random_state=None,
@@ -108,6 +109,7 @@ class RobustClassifier(ClassifierMixin, BaseRobust):
             n_iter_no_change=n_iter_no_change,
             class_weight=class_weight,
             preprocessor=preprocessor,
+            initial_weights=initial_weights,
             warm_start=warm_start,
             device=device,
             random_state=random_state,
@@ -132,6 +134,14 @@ class RobustClassifier(ClassifierMixin, BaseRobust):
             )
         self.classes_ = classes
         return codes.astype(np.int64), weight * self._class_weights(y)[codes], len(classes)
+
+    def _check_same_task(self, source) -> None:
+        theirs = getattr(source, "classes_", None)
+        if theirs is not None and not np.array_equal(theirs, self.classes_):
+            raise ValueError(
+                f"initial_weights come from a model of the classes {np.asarray(theirs)}, and y holds "
+                f"{self.classes_}. Use a model of the same classes."
+            )
 
     def _class_weights(self, y) -> np.ndarray:
         weight = self.class_weight

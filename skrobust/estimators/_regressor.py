@@ -57,7 +57,7 @@ class RobustRegressor(RegressorMixin, BaseRobust):
         module="auto",
         *,
         radius=0.1,
-        smoothing=1.0,
+        smoothing="auto",
         threat="linf",
         attack="auto",
         divergence="squared",
@@ -72,6 +72,7 @@ class RobustRegressor(RegressorMixin, BaseRobust):
         validation_fraction=0.1,
         n_iter_no_change=10,
         preprocessor=None,
+        initial_weights=None,
         warm_start=False,
         device="auto",
         random_state=None,
@@ -97,6 +98,7 @@ class RobustRegressor(RegressorMixin, BaseRobust):
             validation_fraction=validation_fraction,
             n_iter_no_change=n_iter_no_change,
             preprocessor=preprocessor,
+            initial_weights=initial_weights,
             warm_start=warm_start,
             device=device,
             random_state=random_state,
@@ -108,7 +110,12 @@ class RobustRegressor(RegressorMixin, BaseRobust):
     def _encode_targets(self, y, X, weight):
         self._one_column = y.ndim == 1
         y = np.asarray(y, dtype=np.float64).reshape(len(y), -1)
-        if not (self.warm_start and hasattr(self, "net_")):
+        source = self.initial_weights
+        if source is not None and not (self.warm_start and hasattr(self, "net_")):
+            # weights know their targets in the units they were trained on
+            self.target_mean_ = np.copy(getattr(source, "target_mean_", np.zeros(y.shape[1])))
+            self.target_spread_ = np.copy(getattr(source, "target_spread_", np.ones(y.shape[1])))
+        elif not (self.warm_start and hasattr(self, "net_")):
             self.target_mean_ = np.average(y, axis=0, weights=weight)
             spread = np.sqrt(np.average((y - self.target_mean_) ** 2, axis=0, weights=weight))
             self.target_spread_ = np.where(spread > 0, spread, 1.0)

@@ -1,5 +1,6 @@
 """Networks and their training; skorch lives here and nowhere else."""
 
+from skrobust.nets._adopt import adopt
 from skrobust.nets._build import Recipe, fit_net, freeze, skorch_view, thaw
 from skrobust.nets._guard import Probe
 from skrobust.nets._loader import Batch, BatchLoader, Rows
@@ -15,6 +16,7 @@ __all__ = [
     "Recipe",
     "RobustNet",
     "Rows",
+    "adopt",
     "build_network",
     "check_module",
     "fit_net",

@@ -42,15 +42,15 @@ def mlp(shape: Shape, n_outputs: int, hidden: tuple[int, ...] = (64, 64)) -> nn.
 def cnn(shape: Shape, n_outputs: int) -> nn.Module:
     """Two convolutions (16, 32 channels), pooling, one dense layer of 100, for images."""
     channels, height, width = _needs(shape, 3, "cnn", "(n, channels, height, width)")
-    pooled = (_pooled(height), _pooled(width))
+    size, pooled = (-(-height // 4), -(-width // 4)), (_pooled(height), _pooled(width))
     return nn.Sequential(
         nn.Conv2d(channels, 16, 3, padding=1),
+        nn.MaxPool2d(2, ceil_mode=True),  # the largest of four ReLUs is the ReLU of the largest
         nn.ReLU(),
-        nn.MaxPool2d(2, ceil_mode=True),
         nn.Conv2d(16, 32, 3, padding=1),
-        nn.ReLU(),
         nn.MaxPool2d(2, ceil_mode=True),
-        nn.AdaptiveAvgPool2d(pooled),
+        nn.ReLU(),
+        *([] if size == pooled else [nn.AdaptiveAvgPool2d(pooled)]),
         nn.Flatten(),
         nn.Linear(32 * prod(pooled), 100),
         nn.ReLU(),
@@ -160,6 +160,8 @@ class Network(nn.Module):
         per_channel = (body_shape[0], *[1] * (len(body_shape) - 1))
         self.register_buffer("mean", torch.zeros(per_channel, dtype=torch.float64))
         self.register_buffer("spread", torch.ones(per_channel, dtype=torch.float64))
+        self._narrow: tuple | None = None  # mean and spread in another type, and where from
+        self._lead = [next(self.body.parameters(), None)]
         self.mode_matters = any(map(_mode_matters, self.body.modules()))
         self.has_quick_start = self.conditioned and suits(next(iter(self.body)))
         if self.conditioned:
@@ -168,11 +170,21 @@ class Network(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.front is not None:
             x = self.front(x)
-        x = (x - self.mean.to(x.dtype)) / self.spread.to(x.dtype)
-        x = x.to(self.width)
+        mean, spread = self._conditioning(x.dtype)
+        x = ((x - mean) / spread).to(self.width)
         if self.has_quick_start and x.requires_grad and x.device.type == "cpu":
             return self._quick(x)
         return self.body(x)
+
+    def _conditioning(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Mean and spread in the type of the rows, converted once as long as they stay."""
+        mean, spread = self.mean, self.spread
+        if mean.dtype == dtype:
+            return mean, spread
+        known, versions = self._narrow, (dtype, mean._version, spread._version)
+        if known is None or known[0] != versions or known[1] is not mean or known[2] is not spread:
+            self._narrow = known = (versions, mean, spread, mean.to(dtype), spread.to(dtype))
+        return known[3:]
 
     def _quick(self, x: Tensor) -> Tensor:
         """The body, for whoever wants the gradient with respect to the rows."""
@@ -191,7 +203,8 @@ class Network(nn.Module):
     @property
     def width(self) -> torch.dtype:
         """Floating-point type that the body computes in."""
-        return next((p.dtype for p in self.body.parameters()), torch.float32)
+        lead = self._lead[0]
+        return torch.float32 if lead is None else lead.dtype
 
     def settled(self) -> Network:
         """A frozen copy for prediction and evaluation; named networks of tables in float64.

@@ -9,7 +9,7 @@ from skorch import NeuralNet
 from skorch.callbacks import Callback
 from torch import Tensor
 
-from skrobust._torch import evaluating
+from skrobust._torch import Frozen
 from skrobust.attacks import Objective
 from skrobust.nets._loader import Batch, BatchLoader, Rows
 from skrobust.nets._losses import ClassificationLoss, RegressionLoss
@@ -113,7 +113,7 @@ class RobustNet(NeuralNet):
             return batch.region(self.threat, self.radius_now_)
 
         def find(climb, reference: Tensor, y: Tensor) -> Tensor:
-            with evaluating(self.module_) as module:
+            with self.frozen_ as module:
                 if module.mode_matters:  # the reference must come from the same network
                     with torch.no_grad():
                         reference = self.forward_(batch.x)
@@ -127,7 +127,7 @@ class RobustNet(NeuralNet):
             reference,
             batch.y,
             pieces=lambda z, *_: self.criterion_.directions(self.forward_(z)),
-            at_x=climb(reference, reference, batch.y),
+            at_x=None if self.attack.is_blind else climb(reference, reference, batch.y),
         )
         start = None if self.memory_ is None else self.memory_.start(batch)
         z = self.attack.worst(objective, region, start, self.generator_)
@@ -146,6 +146,7 @@ class RobustNet(NeuralNet):
         if not isinstance(iterator, BatchLoader) or not training:
             return super().run_single_epoch(iterator, training, prefix, step_fn, **fit_params)
         self._set_training(True)
+        self.frozen_ = Frozen(self.module_, modes=self.module_.mode_matters)
         begin, end = _hooked(self, "on_batch_begin"), _hooked(self, "on_batch_end")
         is_watched = not all(getattr(hook.__self__, "is_ours", False) for hook in begin + end)
         steps, sizes = [], []
@@ -205,7 +206,9 @@ class RobustNet(NeuralNet):
 
     def on_train_end(self, net, X=None, y=None, **kwargs) -> None:
         super().on_train_end(net, X=X, y=y, **kwargs)
-        self.memory_ = self.forward_ = self.arithmetic_ = None  # what no file can hold
+        self.memory_ = self.forward_ = self.arithmetic_ = self.frozen_ = (
+            None  # what no file can hold
+        )
 
     def torch_compile(self, module, name):
         """Modules stay what they are, for whoever copies, saves or attacks them."""
