@@ -108,7 +108,7 @@ def test_remembered_moves_grow_with_the_radius():
     for radius in (1.0, 2.0):
         (batch,) = BatchLoader(data, -1, None, False)
         batch.region(LpBall(), radius)
-        start = memory.start(batch)
+        start = memory.start(batch).clone()
         memory.keep(batch, torch.full((4, 2), 0.5))
         memory.end_epoch()
     torch.testing.assert_close(start, torch.full((4, 2), 1.0))
