@@ -91,12 +91,12 @@ def problems() -> list[Problem]:
     if FOLDS.exists():
         data = np.load(FOLDS)
         found = [
-            Problem(name, data[f"{name}/X"], data[f"{name}/y"], radius, 27, lrs)
+            Problem(name, data[f"{name}/X"], data[f"{name}/y"], radius, 18, lrs)
             for name, radius in {"breast-cancer": 0.3, "diabetes": 0.05}.items()
         ]
     else:
         X, y = load_breast_cancer(return_X_y=True)
-        found = [Problem("breast-cancer", minmax_scale(X), y, 0.1, 27, lrs)]
+        found = [Problem("breast-cancer", minmax_scale(X), y, 0.1, 18, lrs)]
     X, y = load_digits_images(return_X_y=True)
     return [*found, Problem("digits", X[:1000], y[:1000], 0.1, 9, (2e-3, 6e-3))]
 
