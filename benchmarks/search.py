@@ -30,8 +30,8 @@ import platform
 import sys
 import time
 import warnings
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -271,19 +271,16 @@ def ways() -> dict[str, tuple]:
     return found
 
 
-class cluster:  # a context manager, called like the others
-    def __enter__(self):
-        from dask.distributed import Client, LocalCluster
+@contextmanager
+def cluster() -> Iterator[None]:
+    from dask.distributed import Client, LocalCluster
 
-        self.cluster = LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0")
-        self.client = Client(self.cluster)
-        self.config = joblib.parallel_config("dask")
-        self.config.__enter__()
-
-    def __exit__(self, *error):
-        self.config.__exit__(*error)
-        self.client.close()
-        self.cluster.close()
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as workers,
+        Client(workers),
+        joblib.parallel_config("dask"),
+    ):
+        yield
 
 
 def processes(problem: Problem, repeats: int) -> None:

@@ -141,6 +141,7 @@ def test_the_winner_is_what_the_careful_attack_says_and_is_refitted_at_full_leng
         for train, test in CV.split(X)
     ]  # fmt: skip
     assert search.best_score_ == pytest.approx(np.mean(folds))
+    assert schedule().of(search) is CAREFUL  # a fitted search stands for its best model
     assert search.score(X, y) == robust_accuracy_score(
         best, X, y, radius=0.3, threat=THREAT, attack=CAREFUL, random_state=0
     )

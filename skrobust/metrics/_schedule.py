@@ -95,15 +95,12 @@ class AttackSchedule(BaseEstimator):
         return checked[max((k for k in checked if k <= value), default=min(checked))]
 
     def _checked(self) -> dict[float, Attack]:
-        given, allowed = (
-            self.attacks,
-            "a dict of attacks by numbers, such as {1: 'pgd', 27: 'auto'}",
-        )
-        if not isinstance(given, Mapping):
-            raise invalid("attacks", given, allowed, error=TypeError)
-        if not given or not all(map(_is_number, given)):
-            raise invalid("attacks", given, allowed)
-        return {start: check_attack(attack) for start, attack in given.items()}
+        allowed = "a dict of attacks by numbers, such as {1: 'pgd', 27: 'thorough'}"
+        if not isinstance(self.attacks, Mapping):
+            raise invalid("attacks", self.attacks, allowed, error=TypeError)
+        if not self.attacks or not all(map(_is_number, self.attacks)):
+            raise invalid("attacks", self.attacks, allowed)
+        return {start: check_attack(attack) for start, attack in self.attacks.items()}
 
     def _value(self, estimator: Any) -> Any:
         known = estimator.get_params() if hasattr(estimator, "get_params") else {}
