@@ -45,7 +45,8 @@ class AttackSchedule(BaseEstimator):
     -----
     The last round reaches ``min_resources * factor ** k``, which may be less than ``max_resources``:
     let the careful attack begin at a number that the last round reaches. With
-    ``resource="n_samples"`` there is no parameter to read, and no schedule.
+    ``resource="n_samples"`` there is no parameter to read, and no schedule. Say
+    ``return_train_score=False``: by default scikit-learn's halving has the training rows attacked too.
 
     Examples
     --------
@@ -55,7 +56,7 @@ class AttackSchedule(BaseEstimator):
     >>> from skrobust import RobustClassifier, RobustScorer
     >>> from skrobust.metrics import AttackSchedule
     >>> X, y = load_iris(return_X_y=True)
-    >>> schedule = AttackSchedule("max_epochs", {1: "pgd", 8: "thorough"})
+    >>> schedule = AttackSchedule("max_epochs", {1: "pgd", 8: "apgd"})
     >>> search = HalvingGridSearchCV(
     ...     RobustClassifier(batch_size=30, random_state=0),
     ...     {"radius": [0.0, 0.2], "lr": [0.0001, 0.02]},
@@ -65,6 +66,7 @@ class AttackSchedule(BaseEstimator):
     ...     factor=2,
     ...     cv=2,
     ...     scoring=RobustScorer(radius=0.2, attack=schedule, random_state=0),
+    ...     return_train_score=False,
     ... ).fit(X, y)
     >>> search.n_resources_, search.n_candidates_
     ([4, 8], [4, 2])
