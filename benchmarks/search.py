@@ -98,7 +98,7 @@ def problems() -> list[Problem]:
         X, y = load_breast_cancer(return_X_y=True)
         found = [Problem("breast-cancer", minmax_scale(X), y, 0.1, 18, lrs)]
     X, y = load_digits_images(return_X_y=True)
-    return [*found, Problem("digits", X[:1000], y[:1000], 0.1, 9, (2e-3, 6e-3))]
+    return [*found, Problem("digits", X[:600], y[:600], 0.1, 9, (2e-3, 6e-3))]
 
 
 # Full grid against halving ------------------------------------------------------------------------
