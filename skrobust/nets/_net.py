@@ -122,6 +122,8 @@ class RobustNet(NeuralNet):
         return Setting(self.forward_, self.criterion_, region, find)
 
     def _search(self, climb, reference: Tensor, batch: Batch, region) -> Tensor:
+        if self.attack.margins and self.divergence.follows_margins and self.is_classifying_:
+            climb = lambda moved, reference, y: self.criterion_.lost_margin(moved, y)
         objective = Objective(
             lambda z, reference, y: climb(self.forward_(z), reference, y),
             reference,
@@ -134,6 +136,10 @@ class RobustNet(NeuralNet):
         if self.memory_ is not None:
             self.memory_.keep(batch, z)
         return z
+
+    @property
+    def is_classifying_(self) -> bool:
+        return isinstance(self.criterion_, ClassificationLoss)
 
     # One epoch --------------------------------------------------------------------------------
 

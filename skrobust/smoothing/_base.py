@@ -43,6 +43,8 @@ class Divergence(BaseEstimator, ABC):
 class PairDivergence(Divergence):
     """A divergence of two outputs; the attack searches the pair that is farthest apart."""
 
+    follows_margins = False  # whether it grows, for classifiers, as the margin of the label shrinks
+
     @abstractmethod
     def compare(self, moved: Tensor, output: Tensor, y: Tensor, loss: Loss) -> Tensor:
         """Divergence (n,) of the moved outputs (n, k) from the outputs (n, k) of the rows."""
