@@ -113,6 +113,17 @@ class Standardise(nn.Module):
         return (x - self.mean) / self.spread
 
 
+class Scaled(nn.Module):
+    """A network of raw rows; no nn.Sequential, of which ART takes each layer for an output."""
+
+    def __init__(self, problem: Problem):
+        super().__init__()
+        self.scale, self.body = Standardise(*problem.scale()), problem.body()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body(self.scale(x))
+
+
 # Hand-written loops -------------------------------------------------------------------------------
 
 
@@ -210,7 +221,7 @@ def by_hand(problem: Problem) -> Fit:
 def trades_by_hand(problem: Problem, make_loss) -> Fit:
     def fit():
         x, y = torch.from_numpy(problem.X.astype(np.float32)), torch.from_numpy(problem.y)
-        network = nn.Sequential(Standardise(*problem.scale()), problem.body())
+        network = Scaled(problem)
         loop(network, x, y, problem.batch_size, problem.epochs, make_loss(problem))
         return predictor(network)
 
@@ -246,7 +257,7 @@ def by_art(problem: Problem) -> Fit:
     logging.getLogger("art").setLevel(logging.ERROR)
 
     def fit():
-        network = nn.Sequential(Standardise(*problem.scale()), problem.body())
+        network = Scaled(problem)
         classifier = PyTorchClassifier(
             model=network,
             loss=nn.CrossEntropyLoss(),
