@@ -1,0 +1,1 @@
+"""Proofs: what no attack within a radius can break."""
