@@ -1,6 +1,7 @@
 """Robust learning for scikit-learn: models whose output stays put when the input moves a little."""
 
 from skrobust.bridge import as_torch
+from skrobust.certificates import SmoothedClassifier, SmoothedRegressor
 from skrobust.estimators import RobustClassifier, RobustRegressor
 from skrobust.inspection import (
     FeatureSensitivityDisplay,
@@ -28,6 +29,8 @@ __all__ = [
     "RobustRegressor",
     "RobustScorer",
     "RobustnessCurveDisplay",
+    "SmoothedClassifier",
+    "SmoothedRegressor",
     "TradeoffDisplay",
     "WorstCaseDisplay",
     "as_torch",

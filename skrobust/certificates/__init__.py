@@ -1,1 +1,6 @@
 """Proofs: what no attack within a radius can break."""
+
+from skrobust.certificates._smoothed_classifier import SmoothedClassifier
+from skrobust.certificates._smoothed_regressor import SmoothedRegressor
+
+__all__ = ["SmoothedClassifier", "SmoothedRegressor"]
