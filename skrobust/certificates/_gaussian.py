@@ -55,10 +55,9 @@ class Gaussian(NamedTuple):
         """The next ``n`` noisy copies of each row, (rows, n, ...)."""
         moves = self.moves
         size = (n, int(moves.sum()))
-        kind = np.float64 if rows.dtype.itemsize == 8 else np.float32
-        draws = np.stack([g.standard_normal(size, dtype=kind) for g in generators])
-        noisy = np.repeat(rows[:, None], n, axis=1)
-        noisy[:, :, moves] += (draws * self.std[moves].astype(kind)).astype(rows.dtype)
+        draws = np.stack([g.standard_normal(size) for g in generators])
+        noisy = np.repeat(rows[:, None].astype(np.float64, copy=False), n, axis=1)
+        noisy[:, :, moves] += draws * self.std[moves]
         return noisy
 
     def answers(

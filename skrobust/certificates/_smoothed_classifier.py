@@ -262,16 +262,12 @@ class SmoothedClassifier(ClassifierMixin, BaseSmoothed):
         doubt = self._doubts()[1]
         return deciding_share(self.n_samples, doubt) if doubt else 0.5
 
-    def _lengths(self, rows: Rows, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Chosen class numbers, and how long a move must be to change them (0: not proven)."""
-        chosen = self._votes(rows, values, "select").argmax(axis=1)
-        votes = self._votes(rows, values, "estimate")[np.arange(len(chosen)), chosen]
-        share = lower_share(votes, self.n_samples, self._doubts()[0])
-        return chosen, np.maximum(ndtri(share) - ndtri(self._needed()), 0.0)
+    def _length(self, share: np.ndarray) -> np.ndarray:
+        """How long a move must be to change a class with this share (0: nothing is proven)."""
+        return np.maximum(ndtri(share) - ndtri(self._needed()), 0.0)
 
-    def _shares_within(self, rows: Rows, values: np.ndarray, length: np.ndarray):
+    def _shares_within(self, votes: np.ndarray, length: np.ndarray):
         """Limits (n, n_classes) of the smoothed probabilities at any place ``length`` away."""
-        votes = self._votes(rows, values, "estimate")
         doubt = (1 - self.confidence) / (2 * votes.shape[1])
         away = np.asarray(length)[:, None]
         low = shifted(lower_share(votes, self.n_samples, doubt), -away)
