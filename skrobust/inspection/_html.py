@@ -111,6 +111,11 @@ def _scores(report: Any) -> str:
         else f"Under each figure its {report.settings.confidence:.0%} interval. The truth is at least "
         "the attacked figure: a better search may find more."
     )
+    if any(model.curve.certified is not None for model in report.models.values()):
+        note += (
+            " Certified: proven against every attack. The interval then reaches from the limit of "
+            "the certified figure to that of the attacked one."
+        )
     return _table(head, lines) + f"<p class='note'>{note}</p>"
 
 

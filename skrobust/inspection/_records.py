@@ -28,7 +28,8 @@ def scores(report: Any) -> list[dict]:
                     "attacked": float(part.attacked[k]),
                     "low": float(part.interval[k][0]),
                     "high": float(part.interval[k][1]),
-                    "certified": None,
+                    "certified": None if part.certified is None else float(part.certified[k]),
+                    "at_most": None if part.at_most is None else float(part.at_most[k]),
                     "majority": part.majority,
                     "quantity": model.curve.quantity,
                 }
@@ -56,12 +57,14 @@ def rows(report: Any) -> list[dict]:
     found = []
     labels = row_labels(report.settings.X, report.info["n_rows"])
     for name, model in report.models.items():
+        proven = None if model.proof is None else model.proof.radius
         for i, label in enumerate(labels):
             found.append(
                 {
                     "estimator": name,
                     "row": label,
                     "y": report.settings.y[i],
+                    "proven_radius": None if proven is None else float(proven[i]),
                     "smallest_radius": float(model.smallest[i]),
                     "clean_value": float(model.clean.value[i]),
                     "worst_value": float(model.worst.value[i]),
