@@ -98,7 +98,7 @@ class RobustNet(NeuralNet):
                 )
             return found.z
 
-        return Setting(self.module_, self.criterion_, region, find)
+        return Setting(self.module_, self.criterion_, region, find, self.generator_)
 
     def validation_step(self, batch, **fit_params) -> dict:
         x, y, _ = batch
