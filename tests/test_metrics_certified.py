@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from scipy import stats
 from sklearn.datasets import load_diabetes, load_iris
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
+from skrobust.certificates import population_statement
 from skrobust.exceptions import RobustnessWarning
 from skrobust.inspection import RobustnessCurveDisplay, robustness_report
 from skrobust.metrics import Pinball, _certified, robustness_curve
@@ -71,8 +74,6 @@ def test_largest_loss_is_that_of_a_grid(loss):
     low = rng.normal(size=(30, 1))
     high, target = low + rng.exponential(size=(30, 1)), rng.normal(size=(30, 1))
     of = check_loss(loss)
-    import torch
-
     grid = [
         of(torch.tensor(low + share * (high - low)), torch.tensor(target)).numpy()
         for share in np.linspace(0, 1, 101)
@@ -256,3 +257,53 @@ def test_report_without_a_proof_is_as_before():
     assert report.frame()["certified"].isna().all() and report.frame()["at_most"].isna().all()
     assert report.frame("rows")["proven_radius"].isna().all()
     assert "certified" not in repr(report) and "With 95% confidence" not in report._repr_html_()
+
+
+# Statements from certificates -------------------------------------------------------------------
+
+
+def certificate(certified=None, lower=None, upper=None, prediction=None, confidence=None):
+    n = len(certified if certified is not None else lower)
+    prediction = np.zeros(n, dtype=int) if prediction is None else prediction
+    return SimpleNamespace(
+        prediction=prediction, certified=certified, lower=lower, upper=upper, confidence=confidence
+    )
+
+
+def test_statement_about_shares():
+    certified = np.arange(200) >= 30
+    said = population_statement(certificate(certified))
+    assert said.certified == pytest.approx(0.85)
+    assert said.at_most == pytest.approx(1 - clopper_pearson(0.85, 200, 0.9)[0])
+    assert said.interval == (pytest.approx(clopper_pearson(0.85, 200)[0]), 1.0)
+    assert f"at most {said.at_most:.1%} of such rows can be made wrong" in str(said)
+    unsure = population_statement(certificate(certified, confidence=0.99))
+    assert unsure.at_most == pytest.approx(said.at_most + 0.01)
+    worst = SimpleNamespace(broken=np.arange(200) < 20)
+    both = population_statement(certificate(certified), worst)
+    assert both.interval[1] == pytest.approx(clopper_pearson(0.9, 200)[1])
+    halved = population_statement(certificate(certified), sample_weight=np.arange(200) % 2)
+    assert halved.n_rows == 100 and halved.at_most > said.at_most
+
+
+def test_statement_about_the_output():
+    rng = np.random.default_rng(0)
+    prediction = rng.normal(size=300)
+    down, up = rng.exponential(size=(2, 300))
+    low, high = (prediction - down)[:, None], (prediction + up)[:, None]
+    said = population_statement(certificate(None, low, high, prediction))
+    varies = np.maximum(down, up)
+    assert said.variation == pytest.approx(varies.mean())
+    assert said.variation_at_most == pytest.approx(normal_high(varies, np.ones(300)))
+    assert said.share_at_most == pytest.approx(tolerance(varies, 0.9))
+    assert said.at_most is None and "on average" in str(said)
+    classes = population_statement(certificate(np.ones(300, dtype=bool), low, high))
+    assert classes.variation == pytest.approx((down + up).mean())
+    few = population_statement(certificate(None, low[:10], high[:10], prediction[:10]))
+    assert np.isinf(few.share_at_most)
+
+
+def test_statement_needs_a_radius():
+    empty = SimpleNamespace(prediction=np.zeros(3), certified=None, lower=None, upper=None)
+    with pytest.raises(ValueError, match="radius="):
+        population_statement(empty)
