@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -128,7 +129,7 @@ class Curve(Entrywise):
             return []
         walls = [-self.reach, *self.turns, self.reach]
         found = []
-        for left, right in zip(walls[:-1], walls[1:], strict=True):
+        for left, right in pairwise(walls):
             a, b = low.clamp(left, right), high.clamp(left, right)
             rises = self.slope(a) < self.slope(b)
             for _ in range(HALVINGS):

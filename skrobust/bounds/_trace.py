@@ -20,17 +20,19 @@ from skrobust.bounds._graph import Graph, Op
 from skrobust.bounds._pool import MaxPool
 from skrobust.exceptions import UnsupportedEstimatorError, invalid
 
-__all__ = ["chain", "register_layer", "supported_layers", "trace", "unsupported_layer"]
+__all__ = ["chain", "follow", "register_layer", "supported_layers", "trace", "unsupported_layer"]
 
 Lower = Callable[[Graph, int, nn.Module], int]
 _layers: dict[type, Lower] = {}
+_families: dict[type, Lower] = {}
 
 
-def register_layer(cls: type, lower: Lower | None = None):
+def register_layer(cls: type, lower: Lower | None = None, *, family: bool = False):
     """Teach the bounds a layer: ``lower(graph, at, layer) -> number of its output node``.
 
     ``at`` is the node that feeds the layer; ``graph.add(op, at)`` appends a step. Without a
-    function it is a decorator. Subclasses that keep ``forward`` are meant too.
+    function it is a decorator. Subclasses that keep ``forward`` are meant too; with ``family``
+    also those with a forward of their own, unless they have an entry themselves.
 
     Examples
     --------
@@ -45,7 +47,7 @@ def register_layer(cls: type, lower: Lower | None = None):
     if not (isinstance(cls, type) and issubclass(cls, nn.Module)):
         raise invalid("cls", cls, "a class of torch modules", error=TypeError)
     if lower is not None:
-        _layers[cls] = lower
+        (_families if family else _layers)[cls] = lower
         return None
 
     def add(function: Lower) -> Lower:
@@ -91,7 +93,10 @@ def chain(graph: Graph, at: int, module: nn.Module, path: str = "") -> int:
         return at
     if type(module).__module__.startswith("torch.nn.modules"):
         raise unsupported_layer(module, path)
-    return _followed(graph, at, module, path)
+    for parent, lower in _families.items():
+        if isinstance(module, parent):
+            return lower(graph, at, module)
+    return follow(graph, at, module, path)
 
 
 def unsupported_layer(layer: Any, path: str = "", reason: str = "") -> UnsupportedEstimatorError:
@@ -176,7 +181,8 @@ class _Tracer(fx.Tracer):
         return True
 
 
-def _followed(graph: Graph, at: int, module: nn.Module, path: str) -> int:
+def follow(graph: Graph, at: int, module: nn.Module, path: str = "") -> int:
+    """Append the steps of a module's own ``forward``."""
     try:
         steps = _Tracer().trace(module)
     except Exception as error:  # fx raises whatever the forward does with a proxy

@@ -42,9 +42,9 @@ class Walk:
 
     def _bounded(self, i: int) -> Box:
         node, mixings = self.graph.nodes[i], self.graph.mixings[i]
-        if mixings and (mixings > 1 or not self.room.is_box):
-            if node.size * self.graph.nodes[0].size <= EXACT_SIZE:
-                return self._substituted(i)
+        small = node.size * self.graph.nodes[0].size <= EXACT_SIZE
+        if small and mixings and (mixings > 1 or not self.room.is_box):
+            return self._substituted(i)
         box = node.op.interval(*map(self.box, node.sources))
         if mixings is None and i in self.graph.bends and node.size <= self.tight:
             return box.meet(self._substituted(i))
