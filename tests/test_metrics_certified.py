@@ -16,7 +16,7 @@ from skrobust.certificates import population_statement
 from skrobust.exceptions import RobustnessWarning
 from skrobust.inspection import RobustnessCurveDisplay, robustness_report
 from skrobust.metrics import Pinball, _certified, robustness_curve
-from skrobust.metrics._certified import Proof, largest_loss, without_contradictions
+from skrobust.metrics._certified import Proven, largest_loss, without_contradictions
 from skrobust.metrics._intervals import (
     clopper_pearson,
     normal_high,
@@ -106,7 +106,7 @@ def proven(monkeypatch):
                 largest_loss(loss, center - r * slope, center + r * slope, targets) for r in radii
             ]
             room = None
-        return Proof(np.array(values), room, asked["doubt"], "by hand")
+        return Proven(np.array(values), room, asked["doubt"], "by hand")
 
     monkeypatch.setattr(_certified, "_provers", [prove])
     return asked
@@ -176,10 +176,10 @@ def test_chance_explains_a_few_contradictions():
     attacked[0, :2] = 0
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        kept = without_contradictions(Proof(values, None, 0.001, "noise"), attacked, True)
+        kept = without_contradictions(Proven(values, None, 0.001, "noise"), attacked, True)
     assert kept.values.sum() == 998
     with pytest.warns(RobustnessWarning, match="2 of 1000"):
-        without_contradictions(Proof(values, None, 0.0, "noise"), attacked, True)
+        without_contradictions(Proven(values, None, 0.0, "noise"), attacked, True)
 
 
 def test_loss_of_a_regressor(proven):

@@ -58,11 +58,14 @@ class Prover(ABC):
         Whether :meth:`margin` is the true worst case, up to rounding.
     confidence : float or None
         None: the bounds hold without exception. Otherwise each row's with this probability.
+    precision : float
+        How finely the largest radius is searched, relative to itself.
     """
 
     name: str
     exact: bool = False
     confidence: float | None = None
+    precision: float = 1e-3
 
     @abstractmethod
     def __init__(self, estimator: Any, threat: Threat, rows: Rows, settings: Settings):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -44,15 +45,15 @@ class ByNoise(Prover):
         self.model.confidence = self.confidence = settings.confidence
         self.rows = rows
         self.reach = reach(threat, rows.values, self.model.noise_.std)
-        self._seen: dict[tuple, Any] = {}  # of the rows asked about last
+        self._seen: dict[tuple[str, bytes], np.ndarray] = {}
 
     def outputs(self, X: Tensor, radius: Tensor) -> tuple[Tensor, Tensor]:
         values, length = to_numpy(X), self.reach * to_numpy(radius)
         if isinstance(self.model, SmoothedClassifier):
-            votes = self._once("votes", values, lambda: self._votes(values, "estimate"))
+            votes = self._once("votes", values, partial(self._votes, "estimate"))
             bounds = self.model._shares_within(votes, length)
         else:
-            answers = self._once("answers", values, lambda: self.model._answers(self.rows, values))
+            answers = self._once("answers", values, partial(self.model._answers, self.rows))
             bounds = self.model._within(answers, length)
         low, high = (torch.as_tensor(bound, dtype=torch.float64) for bound in bounds)
         return low, high
@@ -75,20 +76,22 @@ class ByNoise(Prover):
             radius = np.where(length > 0, ROOM * length / self.reach, 0.0)
         return torch.as_tensor(np.where(chosen == to_numpy(label), radius, 0.0))
 
-    def _votes(self, values: np.ndarray, stream: str) -> np.ndarray:
+    def _votes(self, stream: str, values: np.ndarray) -> np.ndarray:
         return self.model._votes(self.rows, values, stream)
 
     def _chosen(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The class that the first sample chose, and the limit of its share by the second."""
-        chosen = self._once("chosen", values, lambda: self._votes(values, "select").argmax(axis=1))
-        votes = self._once("votes", values, lambda: self._votes(values, "estimate"))
+        first = self._once("first votes", values, partial(self._votes, "select"))
+        votes = self._once("votes", values, partial(self._votes, "estimate"))
+        chosen = first.argmax(axis=1)
         count = votes[np.arange(len(chosen)), chosen]
         return chosen, lower_share(count, self.model.n_samples, self.model._doubts()[0])
 
-    def _once(self, what: str, values: np.ndarray, sample: Callable[[], Any]) -> Any:
-        """Samples of the same rows are drawn once: they would be the same again."""
-        key = (what, values.shape, values.tobytes())
-        if key not in self._seen:
-            self._seen = {k: v for k, v in self._seen.items() if k[1:] == key[1:]}
-            self._seen[key] = sample()
-        return self._seen[key]
+    def _once(self, what: str, values: np.ndarray, sample: Callable[[np.ndarray], Any]) -> Any:
+        """``sample`` of each row; a row is asked about once, for it would answer the same again."""
+        keys = [(what, row.tobytes()) for row in np.ascontiguousarray(values)]
+        fresh = [i for i, key in enumerate(keys) if key not in self._seen]
+        if fresh:
+            found = sample(values[fresh])
+            self._seen.update((keys[i], one) for i, one in zip(fresh, found, strict=True))
+        return np.stack([self._seen[key] for key in keys])

@@ -147,6 +147,46 @@ class BaseSmoothed(MetaEstimatorMixin, BaseEstimator):
         )
         return np.concatenate(found)
 
+    # Proofs -----------------------------------------------------------------------------------
+
+    def certify(self, X, y=None, *, radius=None, threat=None, tolerance=None):
+        """Prove, row by row, how far a row may move before the prediction can change.
+
+        ``skrobust.certify(self, X, y, ...)`` with this model's ``threat`` and ``confidence``.
+
+        Parameters
+        ----------
+        X : array-like or DataFrame of the shape seen in ``fit``
+            Rows.
+        y : array-like of shape (n,) or (n, n_outputs), optional
+            The right answers: what is predicted wrongly is then not certified.
+        radius : float, optional
+            Where ``certified``, ``lower`` and ``upper`` are wanted, in steps of the threat.
+        threat : {"linf", "l2", "l1"} or threat object, optional
+            Where rows may move; by default as in ``fit``.
+        tolerance : float, optional
+            Of a regressor: how far the output may lie from the prediction (from y, if given).
+
+        Returns
+        -------
+        Certificate
+            ``lower`` and ``upper`` bound the smoothed probabilities of a classifier, the
+            predictions of a regressor.
+
+        Raises
+        ------
+        UnsupportedEstimatorError
+            If columns may move that get no noise, or change without a length (categories).
+        """
+        from skrobust.certificates._certify import certify  # it knows this class
+
+        check_is_fitted(self)
+        threat = self.threat_ if threat is None else threat
+        return certify(
+            self, X, y, radius=radius, threat=threat, method="noise",
+            confidence=self.confidence, tolerance=tolerance,
+        )  # fmt: skip
+
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         inner = get_tags(self.estimator)

@@ -13,7 +13,7 @@ from skrobust.inspection._finding import Finding
 from skrobust.inspection._fragility import Sensitivity, judge, sensitivity, smallest_radius
 from skrobust.inspection._lab import random_from
 from skrobust.metrics import RobustnessCurve
-from skrobust.metrics._certified import Proof, proof_of
+from skrobust.metrics._certified import Proven, proof_of
 from skrobust.metrics._curve import per_row, population
 from skrobust.metrics._evaluation import Evaluation, Found
 from skrobust.metrics._intervals import majority_share
@@ -80,7 +80,7 @@ class Measured:
     source: str
     features: Sensitivity | None = None
     findings: list[Finding] = field(default_factory=list)
-    proof: Proof | None = None
+    proof: Proven | None = None
 
 
 def measure(name: str, estimator: Any, settings: Settings) -> Measured:
@@ -168,7 +168,7 @@ def _good(broken: np.ndarray, value: np.ndarray, accuracy: bool) -> np.ndarray:
     return 1.0 - broken if accuracy else value
 
 
-def _curve(evaluation, settings: Settings, whole: Slice, proof: Proof | None) -> RobustnessCurve:
+def _curve(evaluation, settings: Settings, whole: Slice, proof: Proven | None) -> RobustnessCurve:
     return RobustnessCurve(
         radii=settings.radii,
         clean=whole.clean,

@@ -18,10 +18,10 @@ from skrobust._torch import to_numpy
 from skrobust.exceptions import RobustnessWarning, invalid
 from skrobust.metrics._losses import Loss, Pinball
 
-__all__ = ["Proof", "largest_loss", "proof_of", "proven_by", "without_contradictions"]
+__all__ = ["Proven", "largest_loss", "proof_of", "proven_by", "without_contradictions"]
 
 
-class Proof(NamedTuple):
+class Proven(NamedTuple):
     """What is proven of each of n rows, at each radius.
 
     Attributes
@@ -30,7 +30,7 @@ class Proof(NamedTuple):
         Of a classifier 1 where the row is right and stays so, else 0; of a regressor the largest
         loss that the row can have.
     radius : ndarray of shape (n,) or None
-        Of a classifier the largest proven radius of the predicted class.
+        Of a classifier the largest radius at which the row was proven to stay right; 0 if none.
     doubt : float
         The chance that the statement about a row is wrong: 0 unless it is a statistical one.
     method : str
@@ -43,11 +43,11 @@ class Proof(NamedTuple):
     method: str
 
 
-_provers: list[Callable[..., Proof]] = []
+_provers: list[Callable[..., Proven]] = []
 
 
-def proven_by(function: Callable[..., Proof]) -> Callable[..., Proof]:
-    """Register what gives proofs: ``(estimator, X, y, radii, threat, method, loss) -> Proof``."""
+def proven_by(function: Callable[..., Proven]) -> Callable[..., Proven]:
+    """Register what gives proofs: ``(estimator, X, y, radii, threat, method, loss) -> Proven``."""
     _provers[:] = [function]
     return function
 
@@ -73,7 +73,7 @@ def proof_of(evaluation: Any, certify: Any, radii: np.ndarray, attacked: np.ndar
     return without_contradictions(proof, attacked, classifies)
 
 
-def without_contradictions(proof: Proof, attacked: np.ndarray, accuracy: bool) -> Proof:
+def without_contradictions(proof: Proven, attacked: np.ndarray, accuracy: bool) -> Proven:
     """The proof less what an attack has disproven, with a warning where chance allows no such."""
     wrong = proof.values > attacked if accuracy else _beyond(attacked, proof.values)
     if not wrong.any():

@@ -11,7 +11,7 @@ import numpy as np
 from skrobust._compat import import_extra
 from skrobust._params import check_number
 from skrobust.exceptions import invalid
-from skrobust.metrics._certified import Proof, proof_of
+from skrobust.metrics._certified import Proven, proof_of
 from skrobust.metrics._evaluation import Evaluation, Found, check_radius, mean
 from skrobust.metrics._intervals import (
     clopper_pearson,
@@ -234,7 +234,7 @@ def _summary(
 
 def population(
     attacked: np.ndarray,
-    proof: Proof | None,
+    proof: Proven | None,
     weight: np.ndarray,
     accuracy: bool,
     confidence: float,

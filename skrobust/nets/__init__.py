@@ -1,5 +1,6 @@
 """Networks and their training; skorch lives here and nowhere else."""
 
+from skrobust.nets import _bounds  # noqa: F401
 from skrobust.nets._build import Recipe, fit_net, freeze, skorch_view, thaw
 from skrobust.nets._loader import BatchLoader, Rows
 from skrobust.nets._modules import MODULES, Network, build_network, check_module
