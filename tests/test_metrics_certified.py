@@ -12,6 +12,7 @@ from scipy import stats
 from sklearn.datasets import load_diabetes, load_iris
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
+from skrobust import RobustClassifier, certified_accuracy_score
 from skrobust.certificates import population_statement
 from skrobust.exceptions import RobustnessWarning
 from skrobust.inspection import RobustnessCurveDisplay, robustness_report
@@ -120,6 +121,27 @@ def test_curve_of_a_linear_model_meets_its_proof(proven):
     assert proven["method"] == "auto" and curve.method == "by hand"
     at_most = [1 - clopper_pearson(share, len(X), 0.9)[0] for share in curve.attacked]
     np.testing.assert_allclose(curve.at_most, at_most)
+
+
+def test_certify_itself_proves_for_curves():
+    curve = robustness_curve(MODEL, X, y, radii=RADII, certify=True)
+    np.testing.assert_allclose(curve.certified, curve.attacked)
+    assert curve.method == "linear"
+    rows, target = load_diabetes(return_X_y=True)
+    model = LinearRegression().fit(rows, target)
+    curve = robustness_curve(model, rows[:50], target[:50], radii=[0.0, 0.01], certify=True)
+    np.testing.assert_allclose(curve.certified, curve.attacked, rtol=1e-6)
+
+
+def test_rows_proven_one_radius_after_the_other():
+    net = RobustClassifier(radius=0.1, max_epochs=5, random_state=0).fit(X, y)
+    curve = robustness_curve(net, X, y, radii=RADII, certify="interval")
+    one_by_one = [
+        certified_accuracy_score(net, X, y, radius=r, method="interval") for r in RADII[1:]
+    ]
+    np.testing.assert_allclose(curve.certified[1:], one_by_one)
+    assert curve.certified[0] == curve.clean
+    assert (curve.certified <= curve.attacked).all()
 
 
 def test_what_is_not_proven_lowers_the_interval_alone(proven):

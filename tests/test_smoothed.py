@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import pickle
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -24,12 +25,21 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from skrobust import LpBall, SmoothedClassifier, SmoothedRegressor, worst_case
-from skrobust.certificates import _gaussian
+from skrobust import (
+    LpBall,
+    SmoothedClassifier,
+    SmoothedRegressor,
+    certified_accuracy_score,
+    certify,
+    robustness_curve,
+    worst_case,
+)
+from skrobust.attacks import Search
+from skrobust.certificates import _gaussian, population_statement
 from skrobust.certificates._base import Settings
 from skrobust.certificates._by_noise import ByNoise
 from skrobust.certificates._gaussian import Gaussian, reach, step_sizes
-from skrobust.exceptions import UnsupportedEstimatorError
+from skrobust.exceptions import BlackBoxWarning, RobustnessWarning, UnsupportedEstimatorError
 from skrobust.metrics._rows import Rows
 from skrobust.threats import check_threat
 
@@ -324,6 +334,94 @@ def test_other_quantiles(quantile):
     ).fit(ROWS, ROWS @ W)
     truth = ROWS @ W + 0.5 * np.linalg.norm(W) * stats.norm.ppf(quantile)
     np.testing.assert_allclose(model.predict(ROWS), truth, atol=0.15)
+
+
+# Certificates -----------------------------------------------------------------------------------
+
+
+def test_certify_knows_smoothed_models():
+    X, y = load_iris(return_X_y=True)
+    forest = RandomForestClassifier(5, max_depth=3, random_state=0)
+    model = SmoothedClassifier(forest, noise=0.4, n_samples=100, random_state=0).fit(X, y)
+    rows, labels = X[::5], y[::5]
+    found = model.certify(rows, labels, radius=0.2)
+    same = certify(model, rows, labels, radius=0.2, threat="l2")
+    assert found.method == same.method == "noise" and found.confidence == 0.999
+    np.testing.assert_array_equal(found.radius, same.radius)
+    np.testing.assert_array_equal(found.prediction, model.predict(rows))
+    right = found.prediction == labels
+    np.testing.assert_array_equal(found.certified, (found.radius >= 0.2) & right)
+    assert 5 < found.certified.sum() < 30 and not found.exact.any()
+    shares = model.predict_proba(rows)
+    assert (found.lower <= shares).all() and (shares <= found.upper).all()
+    sure = certify(model, rows, confidence=0.99999, threat="l2")
+    assert (sure.radius <= found.radius).all() and sure.confidence == 0.99999
+    box = model.certify(rows, threat="linf")
+    np.testing.assert_allclose(box.radius, found.radius / 2)  # four columns
+    assert certified_accuracy_score(model, rows, labels, radius=0.2, threat="l2") == (
+        found.certified.mean()
+    )
+
+
+def test_certificate_of_a_regressor():
+    model = SmoothedRegressor(Plane(W), noise=0.5, n_samples=1000, random_state=0)
+    model.fit(ROWS, ROWS @ W)
+    found = model.certify(ROWS, radius=0.1, tolerance=1.5)
+    center = found.prediction[:, None]
+    assert found.prediction.shape == (60,) and found.method == "noise"
+    varies = np.maximum(found.upper - center, center - found.lower).max(axis=1)
+    np.testing.assert_array_equal(found.certified, varies < 1.5)
+    assert (found.radius <= 1.5 / np.linalg.norm(W)).all()  # the truth but for the noise
+    assert np.median(found.radius) > 0.5 * 1.5 / np.linalg.norm(W)
+    said = population_statement(model.certify(ROWS, radius=0.1))
+    assert said.variation == pytest.approx(varies.mean())
+    assert said.share_at_most >= np.quantile(varies, 0.9)
+
+
+class Counting(HalfSpace):
+    """Counts the rows that it is asked about."""
+
+    asked = 0
+
+    def predict(self, X):
+        Counting.asked += len(X)
+        return super().predict(X)
+
+
+def test_rows_are_sampled_once_for_all_radii():
+    model = SmoothedClassifier(Counting(W), n_samples=100, n_samples_select=10, random_state=0)
+    model.fit(ROWS, LABELS)
+    Counting.asked = 0
+    model.certify(ROWS, LABELS, radius=0.2)
+    assert Counting.asked == 60 * (100 + 110)  # predict, and the two samples of the proof
+
+
+@pytest.mark.parametrize("threat", ["l2", "linf"])
+def test_proven_at_most_attacked_at_most_clean(threat):
+    X, y = load_iris(return_X_y=True)
+    forest = RandomForestClassifier(3, max_depth=3, random_state=0)
+    model = SmoothedClassifier(
+        forest, noise=0.3, n_samples=120, n_samples_select=20, random_state=0
+    ).fit(X, y)
+    radii = [0.0, 0.05, 0.2, 0.4]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RobustnessWarning)  # no contradiction
+        warnings.simplefilter("ignore", BlackBoxWarning)
+        curve = robustness_curve(
+            model, X[::6], y[::6], radii=radii, threat=threat, attack=Search(n_queries=30),
+            certify=True, random_state=0,
+        )  # fmt: skip
+    assert curve.certified[0] == curve.attacked[0] == curve.clean
+    assert (curve.certified <= curve.attacked).all() and (curve.attacked <= curve.clean).all()
+    assert curve.certified[1] > 0.3 and curve.method == "noise"
+    assert curve.at_most[1] > 1 - curve.certified[1]
+
+
+def test_smoothed_step_of_a_pipeline_is_refused_with_advice():
+    model = make_pipeline(StandardScaler(), SmoothedClassifier(HalfSpace(W), **QUICK))
+    model.fit(ROWS, LABELS)
+    with pytest.raises(UnsupportedEstimatorError, match="whole Pipeline"):
+        certify(model, ROWS, threat="l2")
 
 
 # Noise ------------------------------------------------------------------------------------------

@@ -37,6 +37,12 @@ class ByNoise(Prover):
 
     def __init__(self, estimator: Any, threat: Threat, rows: Rows, settings: Settings):
         if not isinstance(estimator, BaseSmoothed):
+            last = getattr(estimator, "steps", [(None, None)])[-1][1]
+            if isinstance(last, BaseSmoothed):
+                raise UnsupportedEstimatorError(
+                    f"{type(last).__name__} inside a Pipeline adds its noise to transformed rows, "
+                    "and the radius speaks of raw ones: smooth the whole Pipeline instead."
+                )
             raise UnsupportedEstimatorError(
                 f"{type(estimator).__name__} is no smoothed model: wrap it in SmoothedClassifier "
                 "or SmoothedRegressor."
