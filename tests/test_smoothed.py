@@ -206,24 +206,43 @@ def moved_against(w, X, labels, radius):
     return X + radius[:, None] * way
 
 
-def flips(promise: str) -> int:
-    """Of 2,000 rows, moved by .999 of their radius in the worst direction: how many change."""
+def flips(promise: str) -> float:
+    """Of rows moved by .999 of their radius in the worst direction: the share that changes."""
     X = np.random.default_rng(1).normal(size=(2000, 4))
     model = SmoothedClassifier(
-        HalfSpace(W), noise=0.5, n_samples=200, n_samples_select=20, confidence=0.99,
+        HalfSpace(W), noise=0.5, n_samples=200, n_samples_select=20, confidence=0.9,
         promise=promise, random_state=0,
     ).fit(X, (X @ W > 0).astype(int))  # fmt: skip
-    labels = model.predict(X)
-    codes = torch.tensor(labels)
-    radius = prover(model, X, "l2", 0.99).largest(torch.tensor(X), codes).numpy()
+    labels, radius = model.predict(X), model.certify(X).radius
     moved = moved_against(W, X, labels, 0.999 * radius)
-    return int(((model.predict(moved) != labels) & (radius > 0)).sum())
+    return float((model.predict(moved) != labels)[radius > 0].mean())
 
 
 def test_predictions_themselves_keep_the_promise():
-    """The bound is tight for a half space, so this is the worst case there is."""
-    assert flips("predict") <= 20  # one in a hundred is what .99 allows
-    assert flips("limit") > 20  # where the promise is about infinitely many votes, it is not kept
+    """The bound is tight for a half space, so this is the worst case there is.
+
+    One in ten is what .9 allows. The two errors, of the votes here and of those there, seldom meet:
+    one in a hundred is what is to be expected. Where the promise is about infinitely many votes,
+    those there are not kept in check.
+    """
+    assert flips("predict") <= 0.03
+    assert flips("limit") > 0.05
+
+
+def leaks(promise: str) -> float:
+    """The share of predictions at the worst place that lie outside of the bounds."""
+    X = np.random.default_rng(1).normal(size=(2000, 4))
+    model = SmoothedRegressor(
+        Plane(W), noise=0.5, n_samples=200, confidence=0.9, promise=promise, random_state=0
+    ).fit(X, X @ W)
+    found = model.certify(X, radius=0.4)
+    there = model.predict(X + 0.4 * W / np.linalg.norm(W))
+    return float((there > found.upper[:, 0]).mean())
+
+
+def test_predictions_of_a_regressor_keep_the_promise():
+    assert leaks("predict") <= 0.02
+    assert leaks("limit") > 0.05
 
 
 def test_search_breaks_no_certified_row_of_a_forest():
