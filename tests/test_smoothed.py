@@ -395,6 +395,8 @@ def test_certificate_of_a_regressor():
     said = population_statement(model.certify(ROWS, radius=0.1))
     assert said.variation == pytest.approx(varies.mean())
     assert said.share_at_most >= np.quantile(varies, 0.9)
+    assert said.at_most is None  # no tolerance, nothing to be wrong about
+    assert population_statement(found).certified == found.certified.mean()
 
 
 class Counting(HalfSpace):

@@ -38,7 +38,8 @@ class PopulationStatement:
         Share of the rows that were certified.
     at_most : float or None
         Share of all such rows that can be made wrong within the radius, at most. (If the
-        certificate knew no right answers: whose prediction can be changed.)
+        certificate knew no right answers: whose prediction can be changed. Of a regressor: that can
+        leave the tolerance; None without one.)
     interval : tuple of float or None
         Share of all such rows that cannot: from the lower limit of what was certified to the upper
         limit of what withstood the attack, where one was given.
@@ -134,9 +135,12 @@ def population_statement(
     unit = dict(low=0, high=1, open_low=True, open_high=True)
     confidence = check_number("confidence", confidence, **unit)
     share = check_number("share", share, **unit)
-    certified, bounds = certificate.certified, (certificate.lower, certificate.upper)
-    if certified is None and bounds[0] is None:
+    certified = certificate.certified
+    if certified is None and certificate.lower is None:
         raise invalid("certificate", certificate, "one that was asked for with radius=")
+    radius = getattr(certificate, "radius", None)
+    if radius is not None and np.isnan(radius).all():
+        certified = None  # a regressor without a tolerance: there is nothing it could miss
     weight = check_sample_weight(sample_weight, np.zeros((len(certificate.prediction), 1)))
     doubt = 1 - (certificate.confidence or 1.0)
     return PopulationStatement(
