@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from skrobust.bounds._graph import Box, Op, Shape
 
-__all__ = ["Add", "Affine", "BatchNorm", "Cat", "Conv", "Dense", "Rearrange", "Scale"]
+__all__ = ["Add", "Affine", "BatchNorm", "Cat", "Conv", "Dense", "Rearrange", "Reshape", "Scale"]
 
 
 class Affine(Op):
@@ -130,6 +130,13 @@ class Rearrange(Affine):
         return Box(*map(self.function, boxes[0]))
 
 
+class Reshape(Rearrange):
+    """The same entries in another shape."""
+
+    def pull(self, weight, shapes, boxes=None):
+        return [weight.reshape(*weight.shape[:2], *shapes[0])], None
+
+
 class Scale(Affine):
     """``x -> factor * x + offset`` entry by entry; functions of the rows' type give the numbers."""
 
@@ -160,7 +167,7 @@ class Scale(Affine):
         if not isinstance(offset, Tensor):
             constant = offset * weight.flatten(2).sum(2) if offset else None
         else:
-            constant = (weight * _row(offset, shapes[0])).flatten(2).sum(2)
+            constant = weight.flatten(2) @ _row(offset, shapes[0]).flatten()
         return [
             weight * (_row(factor, shapes[0]) if isinstance(factor, Tensor) else factor)
         ], constant

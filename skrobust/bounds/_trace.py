@@ -15,7 +15,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from skrobust.bounds import _curves as curves
-from skrobust.bounds._affine import Add, BatchNorm, Cat, Conv, Dense, Rearrange, Scale
+from skrobust.bounds._affine import Add, BatchNorm, Cat, Conv, Dense, Rearrange, Reshape, Scale
 from skrobust.bounds._graph import Graph, Op
 from skrobust.bounds._pool import MaxPool
 from skrobust.exceptions import UnsupportedEstimatorError, invalid
@@ -149,12 +149,12 @@ def _max_pool(layer: nn.Module, axes: int) -> MaxPool:
 def _flatten(graph: Graph, at: int, layer: nn.Flatten) -> int:
     if layer.start_dim < 1:
         raise unsupported_layer(layer, reason="mixes the rows of a batch")
-    return graph.add(Rearrange(layer), at)
+    return graph.add(Reshape(layer), at)
 
 
 @register_layer(nn.Unflatten)
 def _unflatten(graph: Graph, at: int, layer: nn.Unflatten) -> int:
-    return graph.add(Rearrange(layer), at)
+    return graph.add(Reshape(layer), at)
 
 
 def _batch_norm(graph: Graph, at: int, layer: nn.Module) -> int:
@@ -279,7 +279,7 @@ def _reshape(graph, module, path, value, *sizes):
     row = tuple(sizes[1:])
     if not sizes or any(not isinstance(size, int) for size in sizes) or sizes[0] not in (-1,):
         raise unsupported_layer(f"view{sizes} in {type(module).__name__}", path, _FIRST_AXIS)
-    return _Value(graph.add(Rearrange(lambda x: x.reshape(len(x), *row)), value.node))
+    return _Value(graph.add(Reshape(lambda x: x.reshape(len(x), *row)), value.node))
 
 
 _FIRST_AXIS = "does not keep the rows as they are: write view(len(x), ...) or flatten(1)"
@@ -290,7 +290,7 @@ def _flat(graph, module, path, value, start_dim=0, end_dim=-1):
         raise unsupported_layer(
             f"flatten({start_dim}) in {type(module).__name__}", path, _FIRST_AXIS
         )
-    return _Value(graph.add(Rearrange(lambda x: x.flatten(start_dim, end_dim)), value.node))
+    return _Value(graph.add(Reshape(lambda x: x.flatten(start_dim, end_dim)), value.node))
 
 
 def _size(graph, module, path, value, axis=None):

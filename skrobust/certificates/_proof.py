@@ -90,11 +90,13 @@ class Proof:
         if self.is_regression:
             if not np.isfinite(self.tolerance):
                 return np.full(len(self.X), np.nan)
-            return search(self._proven, len(self.X), self.prover.precision)
-        known = self.prover.largest(self.X, self.codes)
-        if known is not None:
-            return to_numpy(known)
-        return search(self._proven, len(self.X), self.prover.precision)
+        else:
+            known = self.prover.largest(self.X, self.codes)
+            if known is not None:
+                return to_numpy(known)
+        return search(
+            lambda rows, radius: self.margin(radius, rows), len(self.X), self.prover.precision
+        )
 
     def outputs(self, radius: float) -> tuple[np.ndarray, np.ndarray]:
         given = torch.full((len(self.X),), radius, dtype=torch.float64)
@@ -105,9 +107,6 @@ class Proof:
         given = torch.full((len(self.X),), radius, dtype=torch.float64)
         codes = torch.zeros(len(self.X)).long() if self.is_regression else self.codes
         return to_numpy(self.prover.exact_rows(self.X, codes, given))
-
-    def _proven(self, rows: Tensor, radius: Tensor) -> Tensor:
-        return self.margin(radius, rows) > 0
 
     def _read_values(self, answers: np.ndarray | None, y: Any) -> None:
         if answers is None:
@@ -146,22 +145,40 @@ class Proof:
         check_number("tolerance", tolerance, low=0)
 
 
-def search(proven: Callable[[Tensor, Tensor], Tensor], n: int, precision: float) -> np.ndarray:
-    """The largest radius found proven, row by row: doubling twice, then bisection.
+def search(margin: Callable[[Tensor, Tensor], Tensor], n: int, precision: float) -> np.ndarray:
+    """The largest radius found at which each row's margin is positive.
 
-    ``proven(rows, radius)`` is asked for the rows that are not settled. 0 where radius 0 is not
-    proven, infinity where 2^50 is. What is returned was itself proven, whether or not larger radii
-    are proven less often.
+    ``margin(rows, radius)`` is asked for the rows that are not settled. 0 where it is not positive
+    at 0, infinity where it is at 2^50. What is returned was itself proven, however the margin
+    behaves in between.
+
+    >>> search(lambda rows, radius: torch.tensor([1.0, 9.0]).double()[rows] - radius**2, 2, 1e-6)
+    array([1.       , 2.9999988])
     """
-    every = torch.arange(n)
     low, high = torch.zeros(n, dtype=torch.float64), torch.full((n,), torch.inf).double()
-    low[:], active = 0.0, proven(every, low)
+    inner = margin(torch.arange(n), low)  # the margins at low and at high
+    outer, active, turn = torch.full_like(inner, -torch.inf), inner > 0, 0
     while bool(active.any()):
         rows = torch.nonzero(active)[:, 0]
-        a, b = low[rows], high[rows]
-        trial = torch.where(a > 0, (a * b).sqrt(), b / 4)
-        trial = torch.where(torch.isinf(b), torch.where(a > 0, 4 * a, 1.0), trial)
-        found = proven(rows, trial)
-        low[rows], high[rows] = torch.where(found, trial, a), torch.where(found, b, trial)
-        active = (high > low * (1 + precision)) & (low < FARTHEST) & (high > NEAREST) & active
+        trial = _trial(low[rows], high[rows], inner[rows], outer[rows], precision, turn)
+        value, turn = margin(rows, trial), turn + 1
+        found = value > 0
+        kept, lost = rows[found], rows[~found]
+        low[kept], inner[kept] = trial[found], value[found]
+        high[lost], outer[lost] = trial[~found], value[~found]
+        active = active & (high > low * (1 + precision)) & (low < FARTHEST) & (high > NEAREST)
     return to_numpy(torch.where(low >= FARTHEST, torch.inf, low))
+
+
+def _trial(low: Tensor, high: Tensor, inner: Tensor, outer: Tensor, precision, turn) -> Tensor:
+    """Where to look next: far out first, then a little beyond the root of the secant, a little
+    before it, and in the middle, in turns."""
+    if turn % 3 == 2:
+        trial = torch.where(low > 0, (low * high).sqrt(), high / 4)
+    else:
+        root = low + (high - low) * inner / (inner - outer)
+        trial = root * (1 + 0.4 * precision * (-1) ** turn)
+        fine = torch.isfinite(trial) & (trial > low) & (trial < high)
+        trial = torch.where(fine, trial, torch.where(low > 0, (low * high).sqrt(), high / 4))
+    outwards = torch.where(low > 0, 4 * low, 1.0)
+    return torch.where(torch.isinf(high), outwards, trial)

@@ -2,14 +2,17 @@
 
 from skrobust.nets import _bounds  # noqa: F401
 from skrobust.nets._build import Recipe, fit_net, freeze, skorch_view, thaw
-from skrobust.nets._loader import BatchLoader, Rows
+from skrobust.nets._guard import Probe
+from skrobust.nets._loader import Batch, BatchLoader, Rows
 from skrobust.nets._modules import MODULES, Network, build_network, check_module
 from skrobust.nets._net import RobustNet
 
 __all__ = [
     "MODULES",
+    "Batch",
     "BatchLoader",
     "Network",
+    "Probe",
     "Recipe",
     "RobustNet",
     "Rows",
