@@ -54,10 +54,17 @@ class Gaussian(NamedTuple):
     def around(self, rows: np.ndarray, generators: list, n: int) -> np.ndarray:
         """The next ``n`` noisy copies of each row, (rows, n, ...)."""
         moves = self.moves
-        size = (n, int(moves.sum()))
-        draws = np.stack([g.standard_normal(size) for g in generators])
+        size = (len(generators), n, int(moves.sum()))
+        draws = np.empty(size)
+        for generator, out in zip(generators, draws, strict=True):
+            generator.standard_normal(out=out)
+        draws *= self.std[moves]
+        if moves.all():
+            noisy = draws.reshape(len(rows), n, *rows.shape[1:])
+            noisy += rows[:, None]
+            return noisy
         noisy = np.repeat(rows[:, None].astype(np.float64, copy=False), n, axis=1)
-        noisy[:, :, moves] += draws * self.std[moves]
+        noisy[:, :, moves] += draws
         return noisy
 
     def answers(

@@ -112,6 +112,9 @@ class SmoothedClassifier(ClassifierMixin, BaseSmoothed):
     >>> model = SmoothedClassifier(forest, noise=0.3, n_samples=200, random_state=0).fit(X, y)
     >>> bool(model.score(X, y) > 0.9)
     True
+    >>> certificate = model.certify(X, y, radius=0.1)
+    >>> bool(certificate.certified.mean() > 0.7)
+    True
     """
 
     def __init__(

@@ -94,6 +94,9 @@ class SmoothedRegressor(RegressorMixin, BaseSmoothed):
     >>> model = SmoothedRegressor(LinearRegression(), noise=0.1, random_state=0).fit(X, X[:, 0])
     >>> bool(model.score(X, X[:, 0]) > 0.9)
     True
+    >>> certificate = model.certify(X, radius=0.05)
+    >>> float((certificate.upper - certificate.lower).max().round(1))  # 0.1, and room for chance
+    0.2
     """
 
     def __init__(
