@@ -17,6 +17,7 @@ from skrobust.bounds._trace import (
     trace,
     unsupported_layer,
 )
+from skrobust.bounds._training import IntervalTraining
 
 __all__ = [
     "Add",
@@ -32,6 +33,7 @@ __all__ = [
     "Graph",
     "Hinge",
     "Interval",
+    "IntervalTraining",
     "Lipschitz",
     "Op",
     "Rearrange",
