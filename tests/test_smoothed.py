@@ -19,7 +19,7 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
-from sklearn.model_selection import GridSearchCV
+from sklearn.model_selection import GridSearchCV, train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
@@ -27,6 +27,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skrobust import (
     LpBall,
+    RobustClassifier,
     SmoothedClassifier,
     SmoothedRegressor,
     certified_accuracy_score,
@@ -550,6 +551,28 @@ def test_noisy_copies_make_the_estimator_used_to_noise():
         for n in (0, 5)
     ]
     assert scores[1] > scores[0] + 0.02
+
+
+@pytest.mark.slow
+def test_consistency_training_proves_more_than_copies_of_the_rows():
+    """Over three splits, at the same noise: radius of right rows, and the share right within 1."""
+    X, y = load_breast_cancer(return_X_y=True)
+    X = StandardScaler().fit_transform(X)
+    radii = {"copies": [], "consistency": []}
+    for seed in range(3):
+        split = train_test_split(X, y, stratify=y, random_state=seed)
+        for name in radii:
+            consistent = name == "consistency"
+            options = dict(divergence=name, radius=0.5) if consistent else dict(smoothing=0)
+            network = RobustClassifier(threat="l2", max_epochs=30, random_state=seed, **options)
+            model = SmoothedClassifier(
+                network, noise=0.5, n_augment=0 if consistent else 4, random_state=seed
+            ).fit(split[0], split[2])
+            found = model.certify(split[1], split[3])
+            radii[name].append(found.radius * (found.prediction == split[3]))
+    copies, consistent = (np.concatenate(radii[name]) for name in radii)
+    assert consistent.mean() > 1.03 * copies.mean()
+    assert (consistent >= 1).mean() > (copies >= 1).mean() + 0.05
 
 
 def test_abstention():

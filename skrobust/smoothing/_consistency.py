@@ -51,6 +51,8 @@ class Consistency(Divergence):
     True
     """
 
+    searches = False
+
     def __init__(self, n_copies: int = 2, pull: float = 5.0, sharpness: float = 0.5):
         self.n_copies = n_copies
         self.pull = pull
