@@ -99,15 +99,15 @@ def proven(monkeypatch):
     def prove(estimator, rows, targets, radii, threat, method, loss):
         asked.update(method=method, threat=threat)
         if loss is None:
-            room = margins(estimator, rows, targets) - asked["withhold"]
+            room, varies = margins(estimator, rows, targets) - asked["withhold"], None
             values = np.array([(room > r).astype(float) for r in radii])
         else:
             center, slope = estimator.predict(rows)[:, None], np.abs(estimator.coef_).sum()
             values = [
                 largest_loss(loss, center - r * slope, center + r * slope, targets) for r in radii
             ]
-            room = None
-        return Proven(np.array(values), room, asked["doubt"], "by hand")
+            room, varies = None, np.array([np.full(len(rows), r * slope) for r in radii])
+        return Proven(np.array(values), room, varies, asked["doubt"], "by hand")
 
     monkeypatch.setattr(_certified, "_provers", [prove])
     return asked
@@ -131,6 +131,13 @@ def test_certify_itself_proves_for_curves():
     model = LinearRegression().fit(rows, target)
     curve = robustness_curve(model, rows[:50], target[:50], radii=[0.0, 0.01], certify=True)
     np.testing.assert_allclose(curve.certified, curve.attacked, rtol=1e-6)
+    slope = np.abs(model.coef_).sum()
+    np.testing.assert_allclose(curve.variation, [0, 0.01 * slope], atol=1e-6, rtol=1e-6)
+    report = robustness_report(
+        model, rows[:50], target[:50], radii=[0.01], certify=True, diagnostics=False, features=False
+    )
+    assert report.frame()["variation"][0] == pytest.approx(0.01 * slope)
+    assert "predictions move by at most" in report._repr_html_()
 
 
 def test_rows_proven_one_radius_after_the_other():
@@ -198,10 +205,10 @@ def test_chance_explains_a_few_contradictions():
     attacked[0, :2] = 0
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        kept = without_contradictions(Proven(values, None, 0.001, "noise"), attacked, True)
+        kept = without_contradictions(Proven(values, None, None, 0.001, "noise"), attacked, True)
     assert kept.values.sum() == 998
     with pytest.warns(RobustnessWarning, match="2 of 1000"):
-        without_contradictions(Proven(values, None, 0.0, "noise"), attacked, True)
+        without_contradictions(Proven(values, None, None, 0.0, "noise"), attacked, True)
 
 
 def test_loss_of_a_regressor(proven):
@@ -215,6 +222,8 @@ def test_loss_of_a_regressor(proven):
         assert (curve.at_most > curve.certified).all()
         assert curve.interval[1, 0] < curve.attacked[1] < curve.interval[1, 1]
     assert f"at most {curve.at_most[1]:.4g}" in curve.statement(0.01)
+    np.testing.assert_allclose(curve.variation, [0, 0.01 * np.abs(model.coef_).sum()])
+    assert f"move by at most {curve.variation_at_most[1]:.4g} on average" in curve.statement(0.01)
     values, weight = np.random.default_rng(0).exponential(size=50), np.ones(50)
     assert normal_high(values, weight, 0.975) == pytest.approx(normal_interval(values, weight)[1])
     with pytest.raises(ValueError, match="between two bounds"):

@@ -29,13 +29,15 @@ def along(
     smoothed = isinstance(estimator, BaseSmoothed)
     settings = settings_of(estimator.confidence if smoothed else 0.999, None, 0)
     proof = Proof(estimator, X, y, threat=threat, method=method, settings=settings)
-    if loss is not None:
-        values = [largest_loss(loss, *proof.outputs(float(radius)), proof.y) for radius in radii]
-        radius = None
-    else:
+    doubt, name = 1 - (proof.prover.confidence or 1.0), proof.prover.name
+    if loss is None:
         values, radius = _kept(proof, radii)
-    doubt = 1 - (proof.prover.confidence or 1.0)
-    return Proven(np.array(values, dtype=np.float64), radius, doubt, proof.prover.name)
+        return Proven(np.array(values, dtype=np.float64), radius, None, doubt, name)
+    bounds = [proof.outputs(float(radius)) for radius in radii]
+    values = np.array([largest_loss(loss, low, high, proof.y) for low, high in bounds])
+    center = np.asarray(proof.prediction, dtype=np.float64).reshape(len(proof.X), -1)
+    varies = [np.maximum(high - center, center - low).max(axis=1) for low, high in bounds]
+    return Proven(values, None, np.array(varies), doubt, name)
 
 
 def _kept(proof: Proof, radii: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:

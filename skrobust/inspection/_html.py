@@ -100,6 +100,9 @@ def _scores(report: Any) -> str:
         if model.curve.certified is not None:
             proven = [form(value) for value in model.curve.certified]
             lines.append(_line(["certified", "", *proven], "aside"))
+        if model.curve.variation is not None:
+            moves = [number(value) for value in model.curve.variation]
+            lines.append(_line(["predictions move by at most", "", *moves], "aside"))
     curve = next(iter(report.curves.values()))
     alone = _form(report)(curve.majority)
     what = "always the most frequent class" if _accuracy(report) else "always the mean of y"

@@ -45,7 +45,8 @@ class Slice:
 
     ``clean`` and ``attacked`` (one per radius) with their intervals; ``majority`` is what a model
     that ignores X would score, ``random`` (one per radius) what is left when rows move at random,
-    ``certified`` and ``at_most`` (one per radius) what is proven.
+    ``certified``, ``at_most``, ``variation`` and ``variation_at_most`` (one per radius) what is
+    proven, as in a RobustnessCurve.
     """
 
     part: str
@@ -59,6 +60,8 @@ class Slice:
     random: np.ndarray | None
     certified: np.ndarray | None = None
     at_most: np.ndarray | None = None
+    variation: np.ndarray | None = None
+    variation_at_most: np.ndarray | None = None
 
 
 @dataclass(eq=False)
@@ -179,6 +182,8 @@ def _curve(evaluation, settings: Settings, whole: Slice, proof: Proven | None) -
         confidence=settings.confidence,
         quantity="accuracy" if evaluation.task.is_margin else "loss",
         at_most=whole.at_most,
+        variation=whole.variation,
+        variation_at_most=whole.variation_at_most,
         method="" if proof is None else proof.method,
     )
 

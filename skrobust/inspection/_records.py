@@ -10,6 +10,8 @@ from skrobust.inspection._rows import feature_names, row_labels
 
 __all__ = ["RECORDS"]
 
+PROVEN = ("certified", "at_most", "variation", "variation_at_most")
+
 
 def scores(report: Any) -> list[dict]:
     found = []
@@ -28,8 +30,7 @@ def scores(report: Any) -> list[dict]:
                     "attacked": float(part.attacked[k]),
                     "low": float(part.interval[k][0]),
                     "high": float(part.interval[k][1]),
-                    "certified": None if part.certified is None else float(part.certified[k]),
-                    "at_most": None if part.at_most is None else float(part.at_most[k]),
+                    **{name: _at(getattr(part, name), k) for name in PROVEN},
                     "majority": part.majority,
                     "quantity": model.curve.quantity,
                 }
@@ -37,6 +38,10 @@ def scores(report: Any) -> list[dict]:
                     record["random"] = float(part.random[k])
                 found.append(record)
     return found
+
+
+def _at(values: Any, k: int) -> float | None:
+    return None if values is None else float(values[k])
 
 
 def features(report: Any) -> list[dict]:

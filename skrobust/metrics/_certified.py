@@ -31,6 +31,8 @@ class Proven(NamedTuple):
         loss that the row can have.
     radius : ndarray of shape (n,) or None
         Of a classifier the largest radius at which the row was proven to stay right; 0 if none.
+    variation : ndarray of shape (n_radii, n) or None
+        Of a regressor: how far the prediction can move from where it is.
     doubt : float
         The chance that the statement about a row is wrong: 0 unless it is a statistical one.
     method : str
@@ -39,6 +41,7 @@ class Proven(NamedTuple):
 
     values: np.ndarray
     radius: np.ndarray | None
+    variation: np.ndarray | None
     doubt: float
     method: str
 

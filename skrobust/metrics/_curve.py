@@ -56,6 +56,10 @@ class RobustnessCurve:
     at_most : ndarray of shape (n_radii,) or None
         With a proof: what share of such rows can be wrong within the radius at most (of a
         regressor, how large the mean worst loss is at most), with one-sided ``confidence``.
+    variation, variation_at_most : ndarray of shape (n_radii,) or None
+        With a proof, of a regressor: how far the prediction of a row can move from where it is, on
+        average over the rows; and over all such rows at most, with one-sided ``confidence``, by the
+        normal approximation.
     method : str
         How it was proven.
     """
@@ -69,6 +73,8 @@ class RobustnessCurve:
     confidence: float = 0.95
     quantity: str = field(default="accuracy")
     at_most: np.ndarray | None = None
+    variation: np.ndarray | None = None
+    variation_at_most: np.ndarray | None = None
     method: str = ""
 
     def statement(self, radius: float) -> str:
@@ -92,7 +98,11 @@ radius 0.2.'
         if self.quantity == "accuracy":
             what = "of such rows are wrong or can be made wrong"
             return f"{sure} at most {most:.1%} {what} within radius {radius:g}."
-        return f"{sure} the mean loss of such rows is at most {most:.4g} within radius {radius:g}."
+        said = f"{sure} the mean loss of such rows is at most {most:.4g} within radius {radius:g}."
+        if self.variation_at_most is not None:
+            moves = self.variation_at_most[at[0]]
+            said += f" {sure} their predictions move by at most {moves:.4g} on average."
+        return said
 
     def frame(self) -> Any:
         """The curve as a pandas DataFrame, one row per radius."""
@@ -105,6 +115,8 @@ radius 0.2.'
             "low": self.interval[:, 0],
             "high": self.interval[:, 1],
             "at_most": self.at_most,
+            "variation": self.variation,
+            "variation_at_most": self.variation_at_most,
             "majority": self.majority,
         }
         return pandas.DataFrame({k: v for k, v in columns.items() if v is not None})
@@ -245,7 +257,8 @@ def population(
     if proof is None:
         limits = _share_limits if accuracy else normal_interval
         interval = [limits(values, weight, confidence) for values in attacked]
-        return {"certified": None, "interval": np.array(interval), "at_most": None}
+        none = dict.fromkeys(("certified", "at_most", "variation", "variation_at_most"))
+        return {**none, "interval": np.array(interval)}
     proven = proof.values[:, mask]
     both = list(zip(proven, attacked, strict=True))
     if not accuracy:
@@ -259,7 +272,19 @@ def population(
         at_most = [1 - proven_low(share(p), n_rows, confidence, doubt) for p in proven]
     certified = [mean(values, weight) for values in proven]
     named = {"certified": certified, "interval": interval, "at_most": at_most}
-    return {name: np.array(values) for name, values in named.items()}
+    return {
+        **{name: np.array(values) for name, values in named.items()},
+        **_variation(proof.variation, weight, confidence, mask),
+    }
+
+
+def _variation(varies: np.ndarray | None, weight: np.ndarray, confidence: float, mask) -> dict:
+    if varies is None:
+        return {"variation": None, "variation_at_most": None}
+    return {
+        "variation": np.array([mean(v[mask], weight) for v in varies]),
+        "variation_at_most": np.array([normal_high(v[mask], weight, confidence) for v in varies]),
+    }
 
 
 def _share_limits(values: np.ndarray, weight: np.ndarray, confidence: float):
