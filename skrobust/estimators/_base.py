@@ -21,6 +21,7 @@ from skrobust._compat import (
 from skrobust._torch import to_numpy, to_tensor
 from skrobust.attacks import Exact, check_attack
 from skrobust.bridge import as_torch
+from skrobust.estimators._exact import is_additive, solves_exactly, to_the_end
 from skrobust.estimators._options import (
     Options,
     check_device,
@@ -30,7 +31,7 @@ from skrobust.estimators._options import (
     constant_columns,
 )
 from skrobust.exceptions import RobustnessWarning, invalid
-from skrobust.nets import Recipe, Rows, build_network, fit_net, freeze, thaw
+from skrobust.nets import Recipe, Rows, build_network, fit_exact, fit_net, freeze, thaw
 from skrobust.smoothing import check_divergence
 from skrobust.threats import check_threat
 
@@ -89,16 +90,27 @@ length), or (n_samples, n_channels, height, width)
         threat = check_threat(self.threat).bind(
             X, feature_names=getattr(self, "feature_names_in_", None)
         )
-        recipe = self._recipe(X, n_outputs, threat, options, rng)
+        recipe, exact = self._recipe(X, n_outputs, threat, options, rng)
         tasks = self._begin_tasks(X, y, recipe.max_epochs)
         recipe.tasks = tasks[:2]
-        train, held_out = self._split(X, targets, weight, options, rng, recipe.device)
-        self.net_, keeper = fit_net(recipe, train, held_out)
+        train, held_out = self._split(X, targets, weight, options, rng, recipe.device, exact)
+        # an additive or linear model has an exact worst case: all rows at once, no search
+        self.net_, keeper = (fit_exact if exact else fit_net)(recipe, train, held_out)
         self.threat_ = threat
         self.history_ = self.net_.history
         self.n_iter_ = keeper.epoch_
         tasks[2]()
         return self
+
+    @property
+    def _finite(self) -> bool | str:
+        """What scikit-learn's check of X is to ask for: additive models take missing values."""
+        return "allow-nan" if is_additive(self.module) else True
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = is_additive(self.module)
+        return tags
 
     def _check_rows(self, X, y):
         X, y = validate_data(
@@ -108,6 +120,7 @@ length), or (n_samples, n_channels, height, width)
             dtype=[np.float64, np.float32],
             allow_nd=True,
             ensure_min_samples=2,
+            ensure_all_finite=self._finite,
             multi_output=not self._is_classifier,
             y_numeric=not self._is_classifier,
         )
@@ -123,21 +136,22 @@ length), or (n_samples, n_channels, height, width)
             )
         return X, y
 
-    def _recipe(self, X, n_outputs: int, threat, options: Options, rng) -> Recipe:
+    def _recipe(self, X, n_outputs: int, threat, options: Options, rng) -> tuple[Recipe, bool]:
         attack = check_attack(self.attack, purpose="train")
-        divergence = check_divergence(self.divergence)
+        divergence = check_divergence(self._divergence_name())
+        exact = solves_exactly(self, X, threat, divergence)
         device = check_device(self.device)
         network = self._network(X, n_outputs, rng)
-        if isinstance(attack, Exact) and not network.is_affine:
+        if isinstance(attack, Exact) and not (exact or network.is_affine):
             raise invalid(
                 "attack",
                 self.attack,
                 "an attack that suits the network: the exact worst case is known for affine ones",
-                "Use module='linear', or attack='pgd'.",
+                "Use module='linear' or 'additive', or attack='pgd'.",
             )
         first = to_tensor(X, device="cpu")
         threat.region(first, options.radius)  # rows outside the bounds are an error now, not later
-        return Recipe(
+        recipe = Recipe(
             network=network,
             threat=threat,
             attack=attack,
@@ -158,6 +172,15 @@ length), or (n_samples, n_channels, height, width)
             seed=int(rng.randint(np.iinfo(np.int32).max)),
             **check_extras(self),
         )
+        return (to_the_end(self, recipe) if exact else recipe), exact
+
+    def _divergence_name(self):
+        """``divergence``, with "auto" resolved: what an exact worst case is convex for."""
+        if not (isinstance(self.divergence, str) and self.divergence == "auto"):
+            return self.divergence
+        if not self._is_classifier:
+            return "squared"
+        return "loss" if is_additive(self.module) or self.module == "linear" else "kl"
 
     def _network(self, X: np.ndarray, n_outputs: int, rng):
         """A fresh network, or with ``warm_start`` the one trained before."""
@@ -179,15 +202,16 @@ length), or (n_samples, n_channels, height, width)
         seed = int(rng.randint(np.iinfo(np.int32).max))
         return build_network(self.module, X.shape[1:], seen, n_outputs, front, seed)
 
-    def _split(self, X, targets, weight, options: Options, rng, device):
+    def _split(self, X, targets, weight, options: Options, rng, device, exact: bool):
         """Rows on the device; with ``early_stopping``, some held out (stratified for classes)."""
+        width = torch.float64 if exact else torch.float32
         keep = np.flatnonzero(weight > 0)
         held_out = None
         if self.early_stopping:
             keep, held = _hold_out(keep, targets, options.validation_fraction, self, rng)
-            held_out = _rows(X[held], targets[held], weight[held], device)
-        weight = weight[keep] / weight[keep].mean()
-        return _rows(X[keep], targets[keep], weight, device), held_out
+            held_out = _rows(X[held], targets[held], weight[held], device, width)
+        weight = weight[keep] if exact else weight[keep] / weight[keep].mean()
+        return _rows(X[keep], targets[keep], weight, device, width), held_out
 
     def _begin_tasks(self, X, y, max_epochs: int):
         """scikit-learn's callbacks: begin and end of an epoch, and the end of fit."""
@@ -209,7 +233,14 @@ length), or (n_samples, n_channels, height, width)
     def _outputs(self, X) -> np.ndarray:
         """Outputs (n, n_outputs) of the net for rows ``X``, as float64."""
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=[np.float64, np.float32], allow_nd=True, reset=False)
+        X = validate_data(
+            self,
+            X,
+            dtype=[np.float64, np.float32],
+            allow_nd=True,
+            reset=False,
+            ensure_all_finite=self._finite,
+        )
         network = self.net_.module_
         if X.shape[1:] != network.row_shape:
             raise ValueError(
@@ -244,11 +275,10 @@ length), or (n_samples, n_channels, height, width)
             self.history_ = self.net_.history
 
 
-def _rows(X, targets, weight, device) -> Rows:
+def _rows(X, targets, weight, device, width: torch.dtype) -> Rows:
     y = torch.as_tensor(targets, device=device)
-    return Rows(
-        to_tensor(X, device=device), y, torch.as_tensor(weight, dtype=torch.float32, device=device)
-    )
+    y = y.to(width) if y.is_floating_point() else y
+    return Rows(to_tensor(X, device=device), y, torch.as_tensor(weight, dtype=width, device=device))
 
 
 def _hold_out(rows: np.ndarray, targets, fraction: float, estimator, rng):

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from skrobust._torch import evaluating, seeded, to_tensor
 from skrobust.exceptions import invalid
+from skrobust.nets._additive import Additive, StepSum
 
 __all__ = ["MODULES", "Network", "build_network", "check_module", "cnn", "conv1d", "linear", "mlp"]
 
@@ -78,6 +79,7 @@ def conv1d(shape: Shape, n_outputs: int) -> nn.Module:
 
 MODULES: dict[str, Callable[[Shape, int], nn.Module]] = {
     "linear": linear,
+    "additive": Additive(),
     "mlp": mlp,
     "cnn": cnn,
     "conv1d": conv1d,
@@ -145,7 +147,7 @@ class Network(nn.Module):
         self.row_shape, self.n_outputs = plan["row_shape"], plan["n_outputs"]
         body_shape = plan["body_shape"]
         factory = check_module(plan["module"], body_shape)
-        self.conditioned = factory in MODULES.values()
+        self.conditioned = any(factory is known for known in MODULES.values())
         whole_shape = self.conditioned or len(body_shape) > 1
         self.body = factory(body_shape if whole_shape else body_shape[0], self.n_outputs)
         if not isinstance(self.body, nn.Module):
@@ -189,11 +191,15 @@ class Network(nn.Module):
             network.double()
         return network
 
-    def condition(self, rows: np.ndarray) -> None:
+    def condition(self, rows: np.ndarray, weight: np.ndarray | None = None) -> None:
         """Learn mean and standard deviation per column (tables) or channel (series, images)."""
         axes = (0, *range(2, rows.ndim))
-        mean = rows.mean(axis=axes, dtype=np.float64)
-        spread = rows.std(axis=axes, dtype=np.float64)
+        if weight is None:
+            mean = rows.mean(axis=axes, dtype=np.float64)
+            spread = rows.std(axis=axes, dtype=np.float64)
+        else:
+            mean = np.average(rows, axis=0, weights=weight)
+            spread = np.sqrt(np.average((rows - mean) ** 2, axis=0, weights=weight))
         spread[spread <= 1e-12 * np.maximum(1.0, np.abs(mean))] = 1.0
         self.mean.copy_(torch.as_tensor(mean).reshape(self.mean.shape))
         self.spread.copy_(torch.as_tensor(spread).reshape(self.spread.shape))
@@ -219,7 +225,7 @@ def build_network(
     }
     with seeded(seed):
         network = Network(plan, front)
-    if network.conditioned:
+    if network.conditioned and not isinstance(network.body, StepSum):
         network.condition(seen)
     _check_outputs(network, seen[:2])
     return network
