@@ -169,6 +169,12 @@ class Network(nn.Module):
         x = (x - self.mean.to(x.dtype)) / self.spread.to(x.dtype)
         return self.body(x.to(self.width))
 
+    def _load_from_state_dict(self, state_dict, prefix, *args) -> None:
+        parts = (value for name, value in state_dict.items() if name.startswith(prefix + "body."))
+        if any(value.dtype == torch.float64 for value in parts):  # fitted in double precision
+            self.body.double()
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
     @property
     def is_affine(self) -> bool:
         """Whether the body is made of affine layers alone (False when in doubt)."""

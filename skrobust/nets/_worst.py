@@ -170,7 +170,8 @@ class PricedRows(SteppedRows):
         radius = ball.radius[:, None, None].clamp(min=torch.finfo(way.dtype).tiny)
         way = (way / radius) ** order  # budget 1
         way = torch.where(_leaping(region)[:, None], 0.0, way)
-        self.way = torch.where(inside & (way <= 1), way, torch.inf)
+        self.near = inside & (way <= 1)
+        self.way = torch.where(self.near, way, 0.0)
         self.places = bins + torch.arange(x.shape[1], device=x.device)[:, None] * module.n_bins
 
     def price_of(self, number: int) -> Tensor:
@@ -185,9 +186,8 @@ class PricedRows(SteppedRows):
         found = []
         for number in range(len(directions)):
             price = self.price_of(number).abs()
-            gains = table[:, number][self.places] - torch.where(
-                self.way < torch.inf, price[:, None, None] * self.way, torch.inf
-            )
+            gains = table[:, number][self.places] - price[:, None, None] * self.way
+            gains = torch.where(self.near, gains, -torch.inf)
             found.append(gains.amax(dim=2).sum(dim=1) + price)
         return torch.stack(found, dim=1) + directions @ self.module.bias
 
