@@ -123,9 +123,7 @@ def test_missing_values_stay_in_their_bin():
     rows = stepped_rows(module, LpBall().region(x, 0.3))
     directions = torch.eye(2, dtype=torch.float64)
     own = LpBall(frozen=[1]).region(torch.nan_to_num(x), 0.3)
-    best = max(
-        value_of(module, [a, np.nan, c])[0] for a, _, c in places(module, own, 0).numpy()
-    )
+    best = max(value_of(module, [a, np.nan, c])[0] for a, _, c in places(module, own, 0).numpy())
     assert rows.most(directions)[0, 0].item() == pytest.approx(best)
 
 

@@ -50,7 +50,9 @@ def _check_additive(estimator, exact: bool, whole: bool, divergence: Divergence)
     if not exact:
         raise invalid("attack", estimator.attack, "'auto' or 'exact' with module='additive'", why)
     if not whole:
-        raise invalid("batch_size", estimator.batch_size, "'auto' or -1 with module='additive'", why)
+        raise invalid(
+            "batch_size", estimator.batch_size, "'auto' or -1 with module='additive'", why
+        )
     if not isinstance(divergence, EXACT):
         allowed = "'loss', 'squared' or 'kl' with module='additive'"
         raise invalid("divergence", estimator.divergence, allowed, why)

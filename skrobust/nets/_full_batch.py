@@ -7,7 +7,7 @@ from math import cos, pi
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, pad, softplus
+from torch.nn.functional import pad, softplus
 
 from skrobust._torch import seeded, to_numpy
 from skrobust.nets._additive import Additive, StepSum, place_edges
@@ -250,7 +250,9 @@ def fit_exact(
     del net.problem, net.penalty  # they hold the data
     if prices:
         del net.optimizer_.param_groups[-1]
-    net.callbacks_ = [one for one in net.callbacks_ if one[0] not in ("averaging", "keeper", "tasks")]
+    net.callbacks_ = [
+        one for one in net.callbacks_ if one[0] not in ("averaging", "keeper", "tasks")
+    ]
     net.callbacks = list(recipe.callbacks)
     return net, keeper
 

@@ -214,7 +214,9 @@ def stepped_rows(module, region: Region) -> SteppedRows:
     Rules are not looked at but through the box around them: whole numbers and categories then move
     in more ways than they can, and the loss is an upper bound.
     """
-    low, high = (torch.where(torch.isnan(region.x), region.x, end) for end in (region.low, region.high))
+    low, high = (
+        torch.where(torch.isnan(region.x), region.x, end) for end in (region.low, region.high)
+    )
     norm = getattr(getattr(region, "ball", region), "norm", None)
     if norm is None or norm.is_box:
         return SteppedRows(module, low, region.x, high)
