@@ -1,6 +1,7 @@
 """Robust learning for scikit-learn: models whose output stays put when the input moves a little."""
 
 from skrobust.bridge import as_torch
+from skrobust.certificates import certified_accuracy_score, certify
 from skrobust.estimators import RobustClassifier, RobustRegressor
 from skrobust.inspection import (
     FeatureSensitivityDisplay,
@@ -31,6 +32,8 @@ __all__ = [
     "TradeoffDisplay",
     "WorstCaseDisplay",
     "as_torch",
+    "certified_accuracy_score",
+    "certify",
     "get_robust_scorer",
     "robust_accuracy_score",
     "robust_loss",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from skrobust.attacks import APGD, PGD, Auto, Exact, Noise, Search, WorstOf
+from skrobust.attacks import APGD, PGD, Auto, Exact, Noise, Search, Single, WorstOf
 from skrobust.testing import _attack as laws
 from skrobust.testing._attack import LinearOracle, Problem, linear_problems, network_problem
 
@@ -24,6 +24,8 @@ NETWORKS = {
 # small budgets: laws must hold whatever the effort
 ATTACKS = {
     "noise": Noise(n_draws=3),
+    "single": Single(),
+    "single-steps": Single(n_steps=4),
     "pgd": PGD(n_steps=5),
     "pgd-restarts": PGD(n_steps=2, n_restarts=2, random_start=False),
     "apgd": APGD(n_steps=6),

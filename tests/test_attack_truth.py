@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from skrobust._torch import differences
-from skrobust.attacks import APGD, PGD, Auto, Exact, Noise, Objective, Search
+from skrobust.attacks import APGD, PGD, Auto, Exact, Noise, Objective, Search, Single
 from skrobust.testing import _attack as laws
 from skrobust.testing._attack import linear_problems, network_problem
 
@@ -22,6 +22,7 @@ REACHES = [
     ("apgd", APGD(n_steps=3), 1e-9, (1, 2)),
     # a step far longer than the radius: the projection then turns towards the worst corner
     ("pgd", PGD(n_steps=20, step_size=20.0), 1e-6, (1, 2)),
+    ("single", Single(n_steps=20, step_size=20.0), 1e-6, (1, 2)),
     ("search", Search(n_queries=400), 0.05, (1, 2)),
     # the larger of two pieces has local maxima that values alone do not always leave
     ("search-3", Search(n_queries=400), 0.25, (3,)),

@@ -10,6 +10,7 @@ from skrobust.attacks._noise import Noise
 from skrobust.attacks._objective import Climb, Objective, as_objective
 from skrobust.attacks._pgd import PGD
 from skrobust.attacks._search import Search
+from skrobust.attacks._single import Single
 from skrobust.attacks._worst_of import WorstOf
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "Noise",
     "Objective",
     "Search",
+    "Single",
     "Survivors",
     "WorstOf",
     "as_objective",

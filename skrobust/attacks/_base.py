@@ -42,6 +42,7 @@ class Attack(BaseEstimator):
     """
 
     needs_gradient = True
+    remembers = False  # whether training hands each row's last perturbation back as its start
 
     def maximize(
         self,
@@ -91,6 +92,22 @@ class Attack(BaseEstimator):
         if isinstance(radius, Tensor) or radius > 0:
             self._search_unfinished(fn, region, best, start, _generator_for(x, generator))
         return Moved(region.realize(region.settle(best.z)), best.value, *fn.counts(region.x))
+
+    def worst(
+        self,
+        fn: Objective,
+        region: Region,
+        start: Tensor | None,
+        generator: torch.Generator,
+    ) -> Tensor:
+        """The moved rows alone, in a region that is there already: what training asks for.
+
+        The same search as :meth:`maximize`, on points of ``region``; ``start``, if any, is one.
+        """
+        fn = fn.over(len(region.x)).within(region)
+        best = Best(region.x, fn(region.x) if fn.at_x is None else fn.at_x, fn.goal)
+        self._search_unfinished(fn, region, best, start, generator)
+        return region.realize(best.z)
 
     def _search_unfinished(self, fn, region, best, start, generator) -> None:
         live = Survivors(fn, region, best)

@@ -12,6 +12,7 @@ from skrobust.attacks._exact import Exact
 from skrobust.attacks._noise import Noise
 from skrobust.attacks._pgd import PGD
 from skrobust.attacks._search import Search
+from skrobust.attacks._single import Single
 from skrobust.exceptions import invalid
 
 __all__ = ["ATTACKS", "check_attack"]
@@ -33,6 +34,7 @@ ATTACKS: dict[str, dict[str, Callable[[], Attack]]] = {
     "evaluate": {
         **_COMMON,
         "noise": lambda: Noise(n_draws=100),
+        "single": Single,
         "auto": Auto,
         "thorough": _thorough,
     },
@@ -40,7 +42,8 @@ ATTACKS: dict[str, dict[str, Callable[[], Attack]]] = {
         **_COMMON,
         "noise": Noise,
         "exact": lambda: Exact(verify=False),  # the estimator knows whether its network is affine
-        "auto": lambda: PGD(n_steps=5),
+        "single": lambda: Single(verify=False),
+        "auto": lambda: Single(verify=False),
     },
 }
 
@@ -51,15 +54,16 @@ def check_attack(attack, purpose: str = "evaluate") -> Attack:
     Parameters
     ----------
     attack : str or Attack
-        ``"noise"``, ``"pgd"``, ``"apgd"``, ``"exact"``, ``"search"`` or ``"auto"``; for
+        ``"noise"``, ``"single"``, ``"pgd"``, ``"apgd"``, ``"exact"``, ``"search"`` or ``"auto"``; for
         evaluation also ``"thorough"``: "auto" with more steps, restarts and queries.
     purpose : {"evaluate", "train"}
-        Training wants a cheap "auto" (five steps of PGD), evaluation one that is hard to fool.
+        Training wants a cheap "auto" (one step from where each row went last), evaluation one
+        that is hard to fool.
 
     >>> check_attack("pgd")
     PGD()
     >>> check_attack("auto", purpose="train")
-    PGD(n_steps=5)
+    Single(verify=False)
     """
     if purpose not in ATTACKS:
         raise invalid("purpose", purpose, '"evaluate" or "train"')

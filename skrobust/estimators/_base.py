@@ -31,7 +31,7 @@ from skrobust.estimators._options import (
     constant_columns,
 )
 from skrobust.exceptions import RobustnessWarning, invalid
-from skrobust.nets import Recipe, Rows, build_network, fit_exact, fit_net, freeze, thaw
+from skrobust.nets import Probe, Recipe, Rows, build_network, fit_exact, fit_net, freeze, thaw
 from skrobust.smoothing import check_divergence
 from skrobust.threats import check_threat
 
@@ -93,9 +93,9 @@ length), or (n_samples, n_channels, height, width)
         recipe, exact = self._recipe(X, n_outputs, threat, options, rng)
         tasks = self._begin_tasks(X, y, recipe.max_epochs)
         recipe.tasks = tasks[:2]
-        train, held_out = self._split(X, targets, weight, options, rng, recipe.device, exact)
         # an additive or linear model has an exact worst case: all rows at once, no search
-        self.net_, keeper = (fit_exact if exact else fit_net)(recipe, train, held_out)
+        fit = self._fit_exactly if exact else self._fit_by_search
+        self.net_, keeper = fit(recipe, X, targets, weight, options, rng)
         self.threat_ = threat
         self.history_ = self.net_.history
         self.n_iter_ = keeper.epoch_
@@ -149,8 +149,9 @@ length), or (n_samples, n_channels, height, width)
                 "an attack that suits the network: the exact worst case is known for affine ones",
                 "Use module='linear' or 'additive', or attack='pgd'.",
             )
-        first = to_tensor(X, device="cpu")
-        threat.region(first, options.radius)  # rows outside the bounds are an error now, not later
+        size = max(1, 2**20 // max(1, X[0].size))
+        for low in range(0, len(X), size):  # rows outside the bounds are an error now, not later
+            threat.region(to_tensor(X[low : low + size]), options.radius)
         recipe = Recipe(
             network=network,
             threat=threat,
@@ -202,16 +203,37 @@ length), or (n_samples, n_channels, height, width)
         seed = int(rng.randint(np.iinfo(np.int32).max))
         return build_network(self.module, X.shape[1:], seen, n_outputs, front, seed)
 
-    def _split(self, X, targets, weight, options: Options, rng, device, exact: bool):
-        """Rows on the device; with ``early_stopping``, some held out (stratified for classes)."""
-        width = torch.float64 if exact else torch.float32
-        keep = np.flatnonzero(weight > 0)
-        held_out = None
+    def _fit_exactly(self, recipe: Recipe, X, targets, weight, options: Options, rng):
+        train, held, _ = self._split(X, targets, weight, options, rng, examine=False)
+        fresh = not (self.warm_start and hasattr(self, "net_"))
+        return fit_exact(recipe, (X, targets, weight), train, held, fresh)
+
+    def _fit_by_search(self, recipe: Recipe, X, targets, weight, options: Options, rng):
+        parts = self._split(X, targets, weight, options, rng)
+        width = _width(X, recipe)
+        train, held_out, probed = (
+            None if part is None else _rows(X, targets, weight, part, recipe.device, width)
+            for part in parts
+        )
+        probe = None
+        if recipe.smoothing > 0 and recipe.radius > 0:
+            is_held_out = probed is not None or held_out is not None
+            probed = probed or _some(held_out or train, recipe.seed)
+            probe = Probe(probed, self._is_classifier, is_held_out)
+        return fit_net(recipe, train, held_out, probe)
+
+    def _split(self, X, targets, weight, options: Options, rng, examine: bool = True):
+        """Indices of the rows to train on, to stop early by, and to examine the training with.
+
+        None stands for no such rows. Rows are held out for the examination where there are
+        plenty; elsewhere some of the others serve.
+        """
+        keep, held, probed = np.flatnonzero(weight > 0), None, None
         if self.early_stopping:
             keep, held = _hold_out(keep, targets, options.validation_fraction, self, rng)
-            held_out = _rows(X[held], targets[held], weight[held], device, width)
-        weight = weight[keep] if exact else weight[keep] / weight[keep].mean()
-        return _rows(X[keep], targets[keep], weight, device, width), held_out
+        elif examine and len(keep) >= PLENTY and options.smoothing > 0 and options.radius > 0:
+            keep, probed = _hold_out(keep, targets, N_PROBED / len(keep), self, rng)
+        return keep, held, probed
 
     def _begin_tasks(self, X, y, max_epochs: int):
         """scikit-learn's callbacks: begin and end of an epoch, and the end of fit."""
@@ -275,10 +297,49 @@ length), or (n_samples, n_channels, height, width)
             self.history_ = self.net_.history
 
 
-def _rows(X, targets, weight, device, width: torch.dtype) -> Rows:
-    y = torch.as_tensor(targets, device=device)
-    y = y.to(width) if y.is_floating_point() else y
-    return Rows(to_tensor(X, device=device), y, torch.as_tensor(weight, dtype=width, device=device))
+PLENTY = 5000  # rows, from which on a few are held out to examine the training with
+N_PROBED = 128  # rows of such an examination
+
+
+def _rows(X, targets, weight, index, device, width) -> Rows:
+    """Some of the rows as tensors; on the device if they take less than half of what is free."""
+    if len(index) < len(X):
+        X, targets, weight = X[index], targets[index], weight[index]
+    x, y = to_tensor(X, dtype=width), torch.as_tensor(targets)
+    y = y.float() if y.is_floating_point() else y
+    uniform = np.ptp(weight) == 0
+    weight = None if uniform else torch.as_tensor(weight / weight.mean(), dtype=torch.float32)
+    rows = Rows(x, y, weight)
+    if torch.device(device).type != "cuda":
+        return rows.to(device)
+    free, _ = torch.cuda.mem_get_info(device)
+    return rows.to(device) if 2 * x.numel() * x.element_size() < free else rows
+
+
+def _some(rows: Rows, seed: int) -> Rows:
+    """A few of the rows, drawn."""
+    if len(rows) <= N_PROBED:
+        return rows
+    order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))
+    return rows.select(order[:N_PROBED].to(rows.x.device))
+
+
+def _width(X: np.ndarray, recipe: Recipe) -> torch.dtype:
+    """float32 where its rounding is nothing beside the radius and the spread; else as X is.
+
+    Half the memory, and quicker. Rules of threats and preprocessors may hang on the last digit.
+    """
+    network = recipe.network
+    if X.dtype != np.float64 or recipe.threat.ruled or network.front is not None:
+        return torch.from_numpy(X[:0]).dtype
+    region = recipe.threat.region(torch.from_numpy(X[:1]), recipe.radius or 1.0)
+    reach = (recipe.radius or 1.0) * region.scale[0]
+    least = torch.where(reach > 0, reach, torch.inf)
+    if network.conditioned:
+        least = torch.minimum(least, network.spread.cpu())
+    largest = torch.as_tensor(np.maximum(X.max(axis=0), -X.min(axis=0)))
+    fine = (largest * 2**-24 <= 1e-3 * least).all() and largest.amax() < 1e30
+    return torch.float32 if fine else torch.float64
 
 
 def _hold_out(rows: np.ndarray, targets, fraction: float, estimator, rng):

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import json
 import math
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from skorch.callbacks import LRScheduler
 from skorch.history import History
 from torch import nn
 
 from skrobust._torch import seeded, to_numpy
 from skrobust.attacks import Attack
-from skrobust.nets._callbacks import Averaging, FitTasks, Keeper, RobustValidation
-from skrobust.nets._loader import BatchLoader, Rows
+from skrobust.nets._callbacks import Averaging, FitTasks, Keeper, RobustValidation, Schedule
+from skrobust.nets._guard import Guard, Probe, warn_if_constant
+from skrobust.nets._loader import Rows
 from skrobust.nets._modules import Network
 from skrobust.nets._net import ClassificationLoss, RegressionLoss, RobustNet
 
@@ -88,34 +89,51 @@ def _make_net(recipe: Recipe, callbacks: list) -> RobustNet:
     return RobustNet(**options).initialize()
 
 
-def fit_net(recipe: Recipe, train: Rows, held_out: Rows | None) -> tuple[RobustNet, Keeper]:
-    """Train a recipe on rows; ``held_out`` rows, if any, choose the epoch by robust score."""
+def fit_net(
+    recipe: Recipe, train: Rows, held_out: Rows | None, probe: Probe | None = None
+) -> tuple[RobustNet, Keeper]:
+    """Train a recipe on rows.
+
+    ``held_out`` rows, if any, choose the epoch by robust score; the rows of ``probe`` tell whether
+    robust training fails silently.
+    """
     validation = averaging = None
     if held_out is not None:
         validation = RobustValidation(held_out, recipe.validation_attack, recipe.is_classifier)
     if recipe.weight_averaging > 0:
         averaging = Averaging(recipe.weight_averaging)
     keeper = Keeper(validation, averaging, recipe.n_iter_no_change)
-    callbacks = [("schedule", _schedule(recipe, train))]
-    callbacks += [("averaging", averaging)] if averaging else []
-    callbacks += [("keeper", keeper)]
-    callbacks += [("tasks", FitTasks(*recipe.tasks))] if recipe.tasks else []
-    with seeded(recipe.seed):
+    ours = {
+        "schedule": Schedule(one_cycle),
+        "averaging": averaging,
+        "guard": None,
+        "keeper": keeper,
+    }
+    if probe is not None and recipe.divergence.searches and Guard.suits(recipe.attack):
+        ours["guard"] = Guard(probe, averaging)
+    if recipe.tasks:
+        ours["tasks"] = FitTasks(*recipe.tasks)
+    callbacks = [(name, callback) for name, callback in ours.items() if callback is not None]
+    with seeded(recipe.seed), _deterministic(recipe.net_params.get("deterministic", False)):
         net = _make_net(recipe, callbacks + list(recipe.callbacks))
         net.partial_fit(train)
-    for name in ("schedule", "averaging", "keeper", "tasks"):  # they hold the data
-        net.callbacks_ = [entry for entry in net.callbacks_ if entry[0] != name]
+    # ours hold the data
+    net.callbacks_ = [entry for entry in net.callbacks_ if entry[0] not in ours]
     net.callbacks = list(recipe.callbacks)
+    if probe is not None and keeper.epoch_:
+        warn_if_constant(net, probe)
     return net, keeper
 
 
-def _schedule(recipe: Recipe, train: Rows) -> LRScheduler:
-    n_steps = recipe.max_epochs * len(BatchLoader(train, recipe.batch_size, None, False))
-    return LRScheduler(
-        policy=torch.optim.lr_scheduler.LambdaLR,
-        lr_lambda=lambda step: one_cycle(min(1.0, step / n_steps)),
-        step_every="batch",
-    )
+@contextmanager
+def _deterministic(is_wanted: bool):
+    """torch's switch for algorithms that give the same bits each time, put back afterwards."""
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(is_wanted or before)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
 
 
 def freeze(net: RobustNet) -> dict[str, Any]:

@@ -17,26 +17,57 @@ from skrobust.attacks import Attack, Objective
 from skrobust.exceptions import RobustnessWarning, TrainingDivergedError
 from skrobust.nets._loader import Rows
 
-__all__ = ["Averaging", "FitTasks", "Keeper", "RobustValidation"]
+__all__ = ["Averaging", "FitTasks", "Keeper", "RobustValidation", "Schedule"]
+
+
+class Schedule(Callback):
+    """One-cycle learning rate by the batch: linear rise, cosine fall (Smith & Topin, 1708.07120)."""
+
+    is_ours = True
+
+    def __init__(self, share):
+        self.share = share  # (progress from 0 to 1) -> share of the learning rate
+
+    def on_train_begin(self, net, X=None, y=None, **kwargs):
+        self.step_, self.n_steps_ = 0, _n_batches(net, X)
+        self.peaks_ = [(group, group["lr"]) for group in net.optimizer_.param_groups]
+
+    def on_batch_begin(self, net, batch=None, training=False, **kwargs):
+        share = self.share(min(1.0, self.step_ / self.n_steps_))
+        for group, peak in self.peaks_:
+            group["lr"] = share * peak
+        self.step_ += 1
+
+    def on_train_end(self, net, X=None, y=None, **kwargs):
+        for group, peak in self.peaks_:  # partial_fit goes on from the same peak
+            group["lr"] = peak
 
 
 class Averaging(Callback):
     """Exponential moving average of the weights (Izmailov et al. 2018, 1803.05407, as EMA).
 
     The average is what validates and what remains after training; it forgets at
-    ``decay ** batches``, less in the first epochs so that it starts from trained weights.
+    ``decay ** batches``, less in short fits so that it does not remember the first weights. It is
+    updated every few batches, which costs a tenth of the time and changes nothing that matters.
     """
+
+    is_ours = True
+    every = 8  # batches
 
     def __init__(self, decay: float):
         self.decay = decay
 
     def on_train_begin(self, net, X=None, y=None, **kwargs):
-        decay = min(self.decay, 1 - 1 / (1 + 0.1 * _n_batches(net, X)))
+        n_batches = _n_batches(net, X)
+        every = max(1, min(self.every, n_batches // 100))
+        decay = min(self.decay, 1 - 1 / (1 + 0.1 * n_batches)) ** every
         average = get_ema_multi_avg_fn(decay)
         self.model_ = AveragedModel(net.module_, multi_avg_fn=average, use_buffers=True)
+        self.every_, self.n_seen_ = every, 0
 
     def on_batch_end(self, net, batch=None, training=False, **kwargs):
-        if training:
+        self.n_seen_ += training
+        if training and self.n_seen_ % self.every_ == 0:
             self.model_.update_parameters(net.module_)
 
     def weights(self) -> dict[str, Tensor]:
@@ -69,8 +100,8 @@ class RobustValidation(Callback):
                     self._objective(net, module, y), x, net.threat, net.radius, generator=generator
                 )
                 value = (found.value <= 0).double() if self.is_classifier else -found.value
-                total += float((w * value).sum())
-                weight += float(w.sum())
+                total += float(value.sum() if w is None else (w * value).sum())
+                weight += len(x) if w is None else float(w.sum())
         return total / weight
 
     def _objective(self, net, module, y: Tensor) -> Objective:

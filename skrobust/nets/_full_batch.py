@@ -192,6 +192,9 @@ class ExactNet(RobustNet):
             self.n_steps_ += 1
         return {"loss": loss.detach(), "y_pred": batch[1]}
 
+    def _memory(self, rows) -> None:
+        """No search, nothing to remember."""
+
     def on_train_begin(self, net, X=None, y=None, **kwargs) -> None:
         super().on_train_begin(net, X=X, y=y, **kwargs)
         self.n_steps_ = 0
@@ -217,23 +220,31 @@ class ExactValidation(RobustValidation):
 
 
 def fit_exact(
-    recipe: Recipe, train: Rows, held_out: Rows | None, fresh: bool = True
+    recipe: Recipe, rows: tuple, train: np.ndarray, held_out: np.ndarray | None, fresh: bool = True
 ) -> tuple[RobustNet, Keeper]:
     """Train a linear or additive network on all rows at once, against their exact worst cases.
 
     It starts from 0, or where ``fresh`` is False from the weights of the network. Equal rows become
-    one, of the sum of their weights, in an order of their own: weights and
-    repetitions are the same, and the order of the rows does not matter.
+    one, of the sum of their weights, in an order of their own: weights and repetitions are the
+    same, and the order of the rows does not matter.
+
+    Parameters
+    ----------
+    rows : X, y, weight
+        Arrays; y are class numbers, or targets (n, k).
+    train, held_out : ndarray of int
+        Which of them to train on, and to stop early by.
     """
     network = recipe.network.double().to(recipe.device)
-    x, y, weight = (to_numpy(part) for part in (train.x.double(), train.y, train.weight))
-    x, y, weight = distinct(x, y, weight)
+    x, y, weight = distinct(*(part[train] for part in rows))
+    x = x.astype(np.float64)
     tensors = [torch.as_tensor(part, device=recipe.device) for part in (x, y, weight)]
     categorical = _prepare(network, recipe, tensors[0], weight, fresh)
     problem = Problem(network, recipe, *tensors)
     validation = averaging = None
     if held_out is not None:
-        validation = ExactValidation(_problem_of(network, recipe, held_out))
+        held = [torch.as_tensor(part[held_out], device=recipe.device) for part in rows]
+        validation = ExactValidation(Problem(network, recipe, held[0].double(), *held[1:]))
     if recipe.weight_averaging > 0:
         averaging = Averaging(recipe.weight_averaging)
     keeper = Keeper(validation, averaging, recipe.n_iter_no_change)
@@ -255,10 +266,6 @@ def fit_exact(
     ]
     net.callbacks = list(recipe.callbacks)
     return net, keeper
-
-
-def _problem_of(network: Network, recipe: Recipe, rows: Rows) -> Problem:
-    return Problem(network, recipe, rows.x.double(), rows.y, rows.weight.double())
 
 
 def _make_net(recipe: Recipe, callbacks: list) -> ExactNet:

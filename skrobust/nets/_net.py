@@ -2,41 +2,25 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import torch
 from skorch import NeuralNet
+from skorch.callbacks import Callback
 from torch import Tensor
 
 from skrobust._torch import evaluating
 from skrobust.attacks import Objective
-from skrobust.nets._loader import BatchLoader, Rows
-from skrobust.smoothing import Setting
+from skrobust.nets._loader import Batch, BatchLoader, Rows
+from skrobust.nets._losses import ClassificationLoss, RegressionLoss
+from skrobust.nets._memory import Memory
+from skrobust.smoothing import PairDivergence, Setting
 
 __all__ = ["ClassificationLoss", "RegressionLoss", "RobustNet"]
 
-
-class ClassificationLoss(torch.nn.Module):
-    """Cross-entropy of each row, with every pair of classes as a direction to attack."""
-
-    def forward(self, output: Tensor, y: Tensor) -> Tensor:
-        return torch.nn.functional.cross_entropy(output, y, reduction="none")
-
-    def directions(self, output: Tensor) -> Tensor:
-        """Logit differences ``f_k - f_j`` of all ordered pairs, (n, k (k - 1))."""
-        k = output.shape[1]
-        off_diagonal = ~torch.eye(k, dtype=torch.bool, device=output.device)
-        return (output[:, :, None] - output[:, None, :])[:, off_diagonal]
-
-
-class RegressionLoss(torch.nn.Module):
-    """Squared error of each row, summed over the outputs; up and down are the directions."""
-
-    def forward(self, output: Tensor, y: Tensor) -> Tensor:
-        if output.shape != y.shape:  # (n,) against (n, 1) would broadcast to n x n, silently
-            raise ValueError(f"outputs {tuple(output.shape)} and targets {tuple(y.shape)} differ.")
-        return (output - y).square().sum(dim=1)
-
-    def directions(self, output: Tensor) -> Tensor:
-        return torch.cat([output, -output], dim=1)
+JOINT_NUMBERS = (
+    2**14
+)  # numbers in a batch up to which one forward pass of twice the rows is quicker
 
 
 class RobustNet(NeuralNet):
@@ -44,7 +28,21 @@ class RobustNet(NeuralNet):
 
     Parameters beyond skorch's: ``threat`` (bound), ``attack``, ``divergence`` (objects),
     ``radius``, ``smoothing``, ``radius_warmup`` (share of the epochs over which the radius grows),
-    ``seed``.
+    ``seed``, and how to compute:
+
+    precision : {"auto", "float32", "bfloat16"}
+        Type of the network's arithmetic in training; "auto" is bfloat16 for images on a GPU that
+        has it. Losses and margins are float32 in any case.
+    compile : bool
+        skorch's: whether ``torch.compile`` makes the forward pass of training, with the options
+        ``compile__mode`` ("reduce-overhead" replays CUDA graphs) and so on.
+    deterministic : bool
+        Only algorithms that give the same bits each time; slower on a GPU.
+    augment : callable or None
+        ``(x, generator) -> x``, a random change of each batch of training rows. Perturbations are
+        then not remembered.
+    memory_limit : int
+        Most bytes for remembered perturbations; beyond, rows begin at random points.
     """
 
     def __init__(
@@ -57,60 +55,161 @@ class RobustNet(NeuralNet):
         smoothing=0.0,
         radius_warmup=0.0,
         seed=0,
+        precision="auto",
+        deterministic=False,
+        augment=None,
+        memory_limit=2**32,
         **kwargs,
     ):
         super().__init__(*args, **kwargs)
         self.threat, self.attack, self.divergence = threat, attack, divergence
         self.radius, self.smoothing, self.radius_warmup = radius, smoothing, radius_warmup
-        self.seed = seed
+        self.seed, self.precision, self.deterministic = seed, precision, deterministic
+        self.augment, self.memory_limit = augment, memory_limit
 
-    def train_step_single(self, batch, **fit_params) -> dict:
-        x, y, weight = batch
-        self._set_training(True)
-        output = self.module_(x)
-        loss = self.criterion_(output, y)
-        if self.smoothing > 0 and self.radius_now_ > 0:
-            loss = loss + self.smoothing * self.divergence.penalty(x, output, y, self.setting(x))
-        loss = (weight * loss).mean()
+    # One step ---------------------------------------------------------------------------------
+
+    def train_step_single(self, batch: Batch, **fit_params) -> dict:
+        penalty = None
+        with self.arithmetic_():
+            if self.smoothing > 0 and self.radius_now_ > 0:
+                output, penalty = self._output_and_penalty(batch)
+            else:
+                output = self.forward_(batch.x)
+            loss = self.criterion_(output, batch.y)
+        if penalty is not None:
+            loss = loss + self.smoothing * penalty
+        loss = loss.mean() if batch.weight is None else (batch.weight * loss).mean()
         loss.backward()
-        return {"loss": loss.detach(), "y_pred": output.detach()}
+        step = {"loss": loss.detach(), "y_pred": output.detach()}
+        return step if penalty is None else {**step, "penalty": penalty.detach().mean()}
 
-    def setting(self, x: Tensor) -> Setting:
-        """What the divergence may look at for the rows ``x`` of one batch."""
+    def _output_and_penalty(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Outputs of the rows, and the worst divergence of each within the radius."""
+        x, y = batch.x, batch.y
+        setting = self.setting(batch)
+        if not self.is_joint_(x):
+            output = self.forward_(x)
+            return output, self.divergence.penalty(x, output, y, setting)
+        with torch.no_grad():
+            reference = self.forward_(x)
+        z = self.divergence.worst(reference, y, setting)
+        output, moved = self.forward_(torch.cat([x, z])).chunk(2)
+        return output, self.divergence.compare(moved, output, y, self.criterion_)
+
+    def is_joint_(self, x: Tensor) -> bool:
+        """Whether clean and moved rows go through the network in one pass.
+
+        It pays where calls cost more than arithmetic. Layers that mix the rows of a batch (batch
+        normalisation) must see clean and moved rows apart: their statistics differ.
+        """
+        is_small = x.numel() <= JOINT_NUMBERS and not self.module_.mode_matters
+        return is_small and isinstance(self.divergence, PairDivergence)
+
+    def setting(self, batch: Batch) -> Setting:
+        """What the divergence may look at for the rows of one batch."""
 
         def region():
-            return self.threat.region(x, self.radius_now_)
+            return batch.region(self.threat, self.radius_now_)
 
         def find(climb, reference: Tensor, y: Tensor) -> Tensor:
             with evaluating(self.module_) as module:
                 if module.mode_matters:  # the reference must come from the same network
                     with torch.no_grad():
-                        reference = module(x)
-                objective = Objective(
-                    lambda z, reference, y: climb(module(z), reference, y),
-                    reference,
-                    y,
-                    pieces=lambda z, *_: self.criterion_.directions(module(z)),
-                    at_x=climb(reference, reference, y),
-                )
-                found = self.attack.maximize(
-                    objective, x, self.threat, self.radius_now_, generator=self.generator_
-                )
-            return found.z
+                        reference = self.forward_(batch.x)
+                return self._search(climb, reference, batch, region())
 
-        return Setting(self.module_, self.criterion_, region, find)
+        return Setting(self.forward_, self.criterion_, region, find)
+
+    def _search(self, climb, reference: Tensor, batch: Batch, region) -> Tensor:
+        objective = Objective(
+            lambda z, reference, y: climb(self.forward_(z), reference, y),
+            reference,
+            batch.y,
+            pieces=lambda z, *_: self.criterion_.directions(self.forward_(z)),
+            at_x=climb(reference, reference, batch.y),
+        )
+        start = None if self.memory_ is None else self.memory_.start(batch)
+        z = self.attack.worst(objective, region, start, self.generator_)
+        if self.memory_ is not None:
+            self.memory_.keep(batch, z)
+        return z
+
+    # One epoch --------------------------------------------------------------------------------
+
+    def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
+        """skorch's loop without its stalls: losses stay on the device until the epoch is over.
+
+        Callbacks with a hook for batches are called as ever; if one of them is the user's, each
+        loss is in the history before it is called.
+        """
+        if not isinstance(iterator, BatchLoader) or not training:
+            return super().run_single_epoch(iterator, training, prefix, step_fn, **fit_params)
+        self._set_training(True)
+        begin, end = _hooked(self, "on_batch_begin"), _hooked(self, "on_batch_end")
+        is_watched = not all(getattr(hook.__self__, "is_ours", False) for hook in begin + end)
+        steps, sizes = [], []
+        for batch in iterator:
+            self.history.new_batch()
+            for hook in begin:
+                hook(self, batch=batch, training=True)
+            step = step_fn(batch, **fit_params)
+            steps.append((step["loss"], step.get("penalty", step["loss"])))
+            sizes.append(len(batch.x))
+            if is_watched:
+                _record_batch(self.history, prefix, step["loss"].item(), sizes[-1])
+            for hook in end:
+                hook(self, batch=batch, training=True, **step)
+        self._record_epoch(prefix, steps, sizes, is_watched)
+        if self.memory_ is not None:
+            self.memory_.end_epoch()
+
+    def _record_epoch(self, prefix: str, steps: list, sizes: list[int], is_written: bool) -> None:
+        losses, penalties = (torch.stack(values).double() for values in zip(*steps, strict=True))
+        weight = torch.tensor(sizes, dtype=torch.float64, device=losses.device)
+        self.history.record(prefix + "_batch_count", len(sizes))
+        if self.smoothing > 0 and self.radius_now_ > 0:
+            self.history.record("penalty", float((weight * penalties).sum() / weight.sum()))
+        if not is_written:
+            batches = self.history[-1]["batches"]
+            for entry, loss, size in zip(batches, losses.tolist(), sizes, strict=True):
+                entry[prefix + "_loss"], entry[prefix + "_batch_size"] = loss, size
 
     def validation_step(self, batch, **fit_params) -> dict:
-        x, y, _ = batch
+        x, y = batch[:2]
         self._set_training(False)
         with torch.no_grad():
             output = self.module_(x)
             return {"loss": self.criterion_(output, y).mean(), "y_pred": output}
 
+    # Begin and end ----------------------------------------------------------------------------
+
     def on_train_begin(self, net, X=None, y=None, **kwargs) -> None:
         self.generator_ = torch.Generator(device=self.device).manual_seed(self.seed)
         self.first_epoch_ = len(self.history)
+        self.arithmetic_ = arithmetic(self.precision, self.device, X)
+        self.forward_ = self.module_.__call__  # a function: skorch keeps an eye on modules
+        if self.compile:
+            self.forward_ = torch.compile(self.module_, **self.get_params_for("compile")).__call__
+        if self.arithmetic_ is not nullcontext:
+            self.forward_ = _in_float32(self.forward_)
+        self.memory_ = self._memory(X)
         super().on_train_begin(net, X=X, y=y, **kwargs)
+
+    def _memory(self, rows) -> Memory | None:
+        is_used = self.smoothing > 0 and self.radius > 0 and self.attack.remembers
+        if not is_used or not isinstance(rows, Rows) or self.augment is not None:
+            return None
+        fits = Memory.n_bytes(rows) <= self.memory_limit
+        return Memory(rows, self.generator_) if fits else None
+
+    def on_train_end(self, net, X=None, y=None, **kwargs) -> None:
+        super().on_train_end(net, X=X, y=y, **kwargs)
+        self.memory_ = self.forward_ = self.arithmetic_ = None  # what no file can hold
+
+    def torch_compile(self, module, name):
+        """Modules stay what they are, for whoever copies, saves or attacks them."""
+        return module
 
     def on_epoch_begin(self, net, dataset_train=None, dataset_valid=None, **kwargs) -> None:
         super().on_epoch_begin(net, dataset_train=dataset_train, dataset_valid=dataset_valid)
@@ -125,4 +224,33 @@ class RobustNet(NeuralNet):
         if not isinstance(dataset, Rows):
             return super().get_iterator(dataset, training=training)
         shuffler = torch.Generator().manual_seed(self.seed + 1)
-        return BatchLoader(dataset, self.batch_size, shuffler, shuffle=training)
+        augment = self.augment if training else None
+        return BatchLoader(dataset, self.batch_size, shuffler, training, self.device, augment)
+
+
+def arithmetic(precision: str, device, rows):
+    """A function that makes the context in which the network computes."""
+    kind = torch.device(device).type
+    is_image = isinstance(rows, Rows) and rows.x.ndim == 4
+    if precision == "auto":
+        able = kind == "cuda" and is_image and torch.cuda.is_bf16_supported()
+        precision = "bfloat16" if able else "float32"
+    if precision == "float32":
+        return nullcontext
+    return lambda: torch.autocast(kind, dtype=torch.bfloat16)
+
+
+def _in_float32(forward):
+    """The forward pass with its outputs widened: divergences and margins need the digits."""
+    return lambda x: forward(x).float()
+
+
+def _hooked(net: NeuralNet, name: str) -> list:
+    """The hooks of that name that do something."""
+    found = [getattr(callback, name) for _, callback in net.callbacks_]
+    return [hook for hook in found if hook.__func__ is not getattr(Callback, name)]
+
+
+def _record_batch(history, prefix: str, loss: float, size: int) -> None:
+    history.record_batch(prefix + "_loss", loss)
+    history.record_batch(prefix + "_batch_size", size)

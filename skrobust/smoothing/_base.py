@@ -33,6 +33,8 @@ class Setting(NamedTuple):
 class Divergence(BaseEstimator, ABC):
     """Per-row measure of how far the output jumps inside the radius."""
 
+    searches = True  # whether it runs the attack
+
     @abstractmethod
     def penalty(self, x: Tensor, output: Tensor, y: Tensor, setting: Setting) -> Tensor:
         """Worst divergence (n,) around rows ``x`` whose outputs are ``output`` (n, k)."""
@@ -45,9 +47,14 @@ class PairDivergence(Divergence):
     def compare(self, moved: Tensor, output: Tensor, y: Tensor, loss: Loss) -> Tensor:
         """Divergence (n,) of the moved outputs (n, k) from the outputs (n, k) of the rows."""
 
-    def penalty(self, x: Tensor, output: Tensor, y: Tensor, setting: Setting) -> Tensor:
+    def worst(self, output: Tensor, y: Tensor, setting: Setting) -> Tensor:
+        """Moved rows (n, ...) whose outputs are far from ``output`` (n, k)."""
+
         def climb(moved: Tensor, reference: Tensor, y: Tensor) -> Tensor:
             return self.compare(moved, reference, y, setting.loss)
 
-        z = setting.find(climb, output.detach(), y)
+        return setting.find(climb, output.detach(), y)
+
+    def penalty(self, x: Tensor, output: Tensor, y: Tensor, setting: Setting) -> Tensor:
+        z = self.worst(output, y, setting)
         return self.compare(setting.forward(z), output, y, setting.loss)

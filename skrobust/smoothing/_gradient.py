@@ -18,6 +18,8 @@ class Gradient(Divergence):
     backward pass and sees no curvature, so it suits small radii and smooth models.
     """
 
+    searches = False
+
     def penalty(self, x: Tensor, output: Tensor, y: Tensor, setting: Setting) -> Tensor:
         x = x.detach().requires_grad_(True)
         value = setting.loss(setting.forward(x), y)

@@ -1,0 +1,78 @@
+"""One step from where the row went last time: the search of training."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from skrobust.attacks._base import Attack, Best, Objective, beginning
+from skrobust.threats import Region
+
+__all__ = ["Single"]
+
+
+class Single(Attack):
+    """One ascent step that begins at the row's own last perturbation.
+
+    ``z <- project(start + step_size * direction(gradient at start))``, where training hands back,
+    as ``start``, the ``z`` of the epoch before: over the epochs the steps add up to a search of many
+    (Zheng et al. 2020, arXiv 1912.11969), for the price of one forward and one backward pass. Rows
+    without a start begin at a random point, as in Wong et al. (2020, arXiv 2001.03994).
+
+    Parameters
+    ----------
+    n_steps : int
+        Steps of one call.
+    step_size : float, optional
+        In units of the threat's ``scale``, as the radius. None: the radius for one step,
+        ``radius / n_steps * 1.25`` for more.
+    verify : bool
+        Whether start and end are evaluated and the best of them and the row is returned, as any
+        attack does (two more forward passes), or, as in training, the end point without a look.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skrobust.threats import LpBall
+    >>> from skrobust.attacks import Single
+    >>> x, start = torch.zeros(1, 2), torch.tensor([[0.5, -0.5]])
+    >>> moved = Single().maximize(lambda z: z.sum(dim=1), x, LpBall("linf"), 0.5, start)
+    >>> moved.z
+    tensor([[0.5000, 0.5000]])
+    """
+
+    remembers = True
+
+    def __init__(self, n_steps: int = 1, step_size: float | None = None, verify: bool = True):
+        self.n_steps = n_steps
+        self.step_size = step_size
+        self.verify = verify
+
+    def search(
+        self,
+        fn: Objective,
+        region: Region,
+        best: Best,
+        start: Tensor | None,
+        generator: torch.Generator,
+    ) -> None:
+        z = self._climb(fn, region, start, generator, best)
+        best.update(z, fn(z))
+
+    def worst(self, fn, region, start, generator) -> Tensor:
+        if self.verify:
+            return super().worst(fn, region, start, generator)
+        return region.realize(self._climb(fn.within(region), region, start, generator, None))
+
+    def _climb(self, fn, region, start, generator, best: Best | None) -> Tensor:
+        z = beginning(region, start, generator) if best is not None or start is None else start
+        size = self.step_size
+        if size is None:
+            share = 1.0 if self.n_steps == 1 else 1.25 / self.n_steps
+            size = share * region.radius
+        for _ in range(self.n_steps):
+            here = fn.gradient(z)
+            if best is not None:
+                best.update(z, here.value)
+            z = region.step(z, here.gradient, size)
+        return z
