@@ -11,6 +11,7 @@ from skrobust.certificates._networks import (
     LinearProver,
     LipschitzProver,
 )
+from skrobust.certificates._trees import TreeProver
 from skrobust.exceptions import UnsupportedEstimatorError, invalid
 from skrobust.metrics._rows import Rows
 from skrobust.threats import Threat
@@ -18,10 +19,17 @@ from skrobust.threats import Threat
 __all__ = ["AUTO", "PROVERS", "find_prover"]
 
 PROVERS: dict[str, type[Prover]] = {
-    prover.name: prover for prover in (LinearProver, CrownProver, IntervalProver, LipschitzProver)
+    prover.name: prover
+    for prover in (
+        LinearProver,
+        TreeProver,
+        CrownProver,
+        IntervalProver,
+        LipschitzProver,
+    )
 }
 # What "auto" tries, one after the other: what is exact first, and then what is cheap.
-AUTO: tuple[str, ...] = ("linear", "crown")
+AUTO: tuple[str, ...] = ("linear", "trees", "crown")
 
 
 def find_prover(
