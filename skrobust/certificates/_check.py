@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from skrobust.certificates._additive import AdditiveProver
 from skrobust.certificates._base import Prover, Settings
+from skrobust.certificates._kernels import NeighbourProver, RbfProver
 from skrobust.certificates._networks import (
     CrownProver,
     IntervalProver,
@@ -22,14 +24,17 @@ PROVERS: dict[str, type[Prover]] = {
     prover.name: prover
     for prover in (
         LinearProver,
+        AdditiveProver,
         TreeProver,
         CrownProver,
         IntervalProver,
         LipschitzProver,
+        NeighbourProver,
+        RbfProver,
     )
 }
 # What "auto" tries, one after the other: what is exact first, and then what is cheap.
-AUTO: tuple[str, ...] = ("linear", "trees", "crown")
+AUTO: tuple[str, ...] = ("linear", "additive", "trees", "crown", "neighbours", "rbf")
 
 
 def find_prover(

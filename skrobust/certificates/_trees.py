@@ -49,7 +49,9 @@ class TreeProver(Prover):
 
     def outputs(self, X: Tensor, radius: Tensor) -> tuple[Tensor, Tensor]:
         units = np.eye(self.forest.n_outputs)
-        aims = np.broadcast_to(np.concatenate([units, -units]), (len(X), 2 * len(units), len(units)))
+        aims = np.broadcast_to(
+            np.concatenate([units, -units]), (len(X), 2 * len(units), len(units))
+        )
         bounds, _ = self._bounds(aims, X, radius, levels=0)
         high, low = bounds[:, : len(units)], -bounds[:, len(units) :]
         link = link_of(self.forest)

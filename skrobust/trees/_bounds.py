@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from skrobust.threats import Region
+from skrobust.trees._climb import TOLERANCE, Ascent
 from skrobust.trees._exact import solve, tree_bounds
 from skrobust.trees._forest import Forest
 from skrobust.trees._reach import Reach, Space, reach
@@ -15,7 +16,7 @@ from skrobust.trees._rules import changed, is_enumerated, leaps_of
 
 __all__ = ["Clock", "is_separable", "upper_bounds"]
 
-MOST_PAIRS = 100_000  # boxes that one merging of two groups of trees may give
+MOST_PAIRS = 30_000  # boxes that one merging of two groups of trees may give
 
 
 class Clock:
@@ -85,7 +86,8 @@ def _anywhere(forest: Forest, aims: np.ndarray) -> np.ndarray:
 def _within(forest, aims, region, base, rows, levels, clock):
     """Bounds of ``rows``, as they are or as they are in ``base``, a few at a time."""
     size = int(np.clip(2**18 // max(1, len(forest.values)), 1, 1024))
-    alone = forest.n_trees == 1 or (is_separable(forest) and _is_box(region))
+    separable, box = is_separable(forest), _is_box(region)
+    alone = forest.n_trees == 1 or (separable and box)
     bounds, exact = [], []
     for low in range(0, len(rows), size):
         part = rows[low : low + size]
@@ -94,7 +96,10 @@ def _within(forest, aims, region, base, rows, levels, clock):
         found = reach(forest, Space(region.take(index), given))
         bound = _summed(forest, aims[part], found)
         sure = np.full(bound.shape, alone)
-        if not alone:
+        if separable and not alone:
+            bound, sure = _priced(forest, aims[part], found)
+            _settle(forest, aims[part], found, bound, sure, clock)
+        elif not alone:
             _tighten(forest, aims[part], found, bound, sure, levels, clock)
         bounds.append(bound)
         exact.append(sure)
@@ -120,7 +125,7 @@ def _summed(forest: Forest, aims: np.ndarray, part: Reach) -> np.ndarray:
 
 
 def _tighten(forest, aims, found: Reach, bound, sure, levels, clock) -> None:
-    """Joined trees, row by row; only where a bound is not below 0 yet and another may help."""
+    """Joined trees, row by row, where a bound is not below 0 yet."""
     offset = aims @ forest.base
     for row in np.flatnonzero((bound >= 0).any(axis=1)):
         part = found.take(np.array([row]))
@@ -131,13 +136,78 @@ def _tighten(forest, aims, found: Reach, bound, sure, levels, clock) -> None:
         gains = forest.values[part.leaf] @ aims[row, open_].T
         best = (offset[row, open_] + joined(part, gains, levels)) / forest.divisor
         bound[row, open_] = np.minimum(bound[row, open_], best)
-        for column, aim in enumerate(open_):
-            if clock is None or bound[row, aim] < 0 or not clock.left:
-                continue
-            solved = solve(part, gains[:, column], min(clock.left, 10.0))
-            proven = (offset[row, aim] + solved.bound) / forest.divisor
-            sure[row, aim] = clock.left > 0 and solved.cells is not None
-            bound[row, aim] = min(bound[row, aim], proven)
+    _settle(forest, aims, found, bound, sure, clock)
+
+
+def _settle(forest, aims, found: Reach, bound, sure, clock: Clock | None) -> None:
+    """What is still open, by mixed-integer programming, as long as the clock runs."""
+    if clock is None:
+        return
+    offset = aims @ forest.base
+    for row, aim in zip(*np.nonzero((bound >= 0) & ~sure), strict=True):
+        if not clock.left:
+            return
+        part = found.take(np.array([row]))
+        gains = forest.values[part.leaf] @ aims[row, aim]
+        solved = solve(part, gains, min(clock.left, 10.0))
+        slack = TOLERANCE * np.abs(gains).max() * forest.n_trees  # of the solver's arithmetic
+        proven = solved.bound + slack
+        bound[row, aim] = min(bound[row, aim], (offset[row, aim] + proven) / forest.divisor)
+        if solved.cells is not None:
+            value = Ascent(part, gains[None]).value(solved.cells[None])[0]
+            sure[row, aim] = offset[row, aim] + value >= 0 or solved.bound <= value + slack
+
+
+def _priced(forest: Forest, aims: np.ndarray, part: Reach) -> tuple[np.ndarray, np.ndarray]:
+    """Bounds of an additive model in a ball, and which of them have a sign that is the truth.
+
+    Columns share the budget of a row. For any price t of the way,
+
+        max of the sum  <=  t * budget + sum over columns of max over leaves of gain - t * cost
+
+    and the smallest such bound is found by bisection on what would be spent at a price. What can be
+    had for the budget is a true value, so that a bound whose sign it shares is settled.
+    """
+    near = part.cell_starts[part.slot] + np.clip(part.home[part.slot], part.low, part.high)
+    cost = np.bincount(part.side_leaf, part.cost[near], len(part.leaf))
+    budget = part.budget[part.row] * (1 + 1e-12)
+    new = np.flatnonzero(np.r_[True, (np.diff(part.tree) != 0) | (np.diff(part.row) != 0)])
+    group = np.cumsum(np.r_[False, (np.diff(part.tree) != 0) | (np.diff(part.row) != 0)])
+    share = np.where(budget > 0, cost / np.where(budget > 0, budget, 1.0), np.where(cost > 0, 2, 0))
+    bounds, values = [], []
+    for aim in range(aims.shape[1]):
+        gains = np.where(share <= 1, _gains(forest, aims, part, aim), -np.inf)
+        found = _least_price(gains, share, part, new, group)
+        bounds.append(found[0])
+        values.append(found[1])
+    offset = aims @ forest.base
+    bound, value = ((offset + np.stack(sums, axis=1)) / forest.divisor for sums in (bounds, values))
+    return bound, (value >= 0) | (bound <= value)
+
+
+def _least_price(gains, share, part: Reach, new, group):
+    """The least bound (n_rows,) over prices, and the largest sum that was within the budget."""
+    rows = part.row[new]
+    stay = np.maximum.reduceat(np.where(share == 0, gains, -np.inf), new)[group]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        steep = np.where(share > 0, (gains - stay) / share, 0.0)
+    high = np.zeros(part.n_rows)
+    np.maximum.at(high, part.row, np.nan_to_num(steep, neginf=0.0))
+    low, bound = np.zeros(part.n_rows), np.full(part.n_rows, np.inf)
+    value = np.full(part.n_rows, -np.inf)
+    for turn in range(40):
+        price = high if turn == 1 else np.zeros_like(high) if turn == 0 else (low + high) / 2
+        worth = gains - price[part.row] * share
+        top = np.maximum.reduceat(worth, new)
+        best = np.flatnonzero(worth == top[group])
+        best = best[np.r_[True, np.diff(group[best]) != 0]]  # the first of each group
+        spent = np.bincount(rows, share[best], part.n_rows)
+        bound = np.minimum(bound, price + np.bincount(rows, top, part.n_rows))
+        fits = spent <= 1
+        total = np.bincount(rows, gains[best], part.n_rows)
+        value = np.where(fits, np.maximum(value, total), value)
+        high, low = np.where(fits, np.minimum(high, price), high), np.where(fits, low, price)
+    return bound, value
 
 
 class _Group:
