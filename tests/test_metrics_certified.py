@@ -277,8 +277,16 @@ def test_report_tells_what_is_proven(proven):
     rows = report.frame("rows")
     np.testing.assert_allclose(rows["proven_radius"], margins(MODEL, X, y) - 0.1)
     html = report._repr_html_()
-    assert "certified" in html and f"at most {curve.at_most[1]:.1%}" in html
+    assert "certified (by hand)" in html and f"at most {curve.at_most[1]:.1%}" in html
     assert "certified" in repr(report)
+
+
+def test_report_says_where_a_proof_is_statistical(proven):
+    proven["doubt"] = 0.001
+    report = robustness_report(
+        MODEL, X, y, radii=[0.1], certify=True, diagnostics=False, features=False, random_state=0
+    )
+    assert "certified (by hand, each row with probability 0.999)" in report._repr_html_()
 
 
 def test_report_without_a_proof_is_as_before():

@@ -99,7 +99,7 @@ def _scores(report: Any) -> str:
             lines.append(_line(["moved at random", "", *moved], "aside"))
         if model.curve.certified is not None:
             proven = [form(value) for value in model.curve.certified]
-            lines.append(_line(["certified", "", *proven], "aside"))
+            lines.append(_line([_certified_by(model), "", *proven], "aside"))
         if model.curve.variation is not None:
             moves = [number(value) for value in model.curve.variation]
             lines.append(_line(["predictions move by at most", "", *moves], "aside"))
@@ -120,6 +120,13 @@ def _scores(report: Any) -> str:
             "the certified figure to that of the attacked one."
         )
     return _table(head, lines) + f"<p class='note'>{note}</p>"
+
+
+def _certified_by(model: Any) -> str:
+    """The method, and that it is a statistical one where it is."""
+    doubt = model.proof.doubt
+    sure = f", each row with probability {1 - doubt:g}" if doubt else ""
+    return f"certified ({escape(model.proof.method)}{sure})"
 
 
 def _checks(report: Any) -> str:
