@@ -460,6 +460,16 @@ def test_noise_is_gaussian_of_the_width_asked_for():
     assert abs(np.corrcoef(drawn[:, 0], drawn[:, 2])[0, 1]) < 0.03
 
 
+def test_copies_are_the_rows_in_order():
+    noise, rows = Gaussian(np.array([0.1, 0.0]), 0), np.arange(5000.0).reshape(2500, 2)
+    found = noise.copies(rows.astype(np.float32), 3)
+    assert found.shape == (7500, 2) and found.dtype == np.float32
+    np.testing.assert_array_equal(found[:, 1], np.tile(rows[:, 1], 3))
+    away = (found[:, 0] - np.tile(rows[:, 0], 3)).reshape(3, 2500)
+    np.testing.assert_allclose(away.std(axis=1), 0.1, rtol=0.1)
+    assert np.abs(np.corrcoef(away) - np.eye(3)).max() < 0.1
+
+
 def test_streams_and_places_have_noise_of_their_own():
     noise = Gaussian(np.ones(3), seed=0)
     draw = lambda row, stream: noise.generator(np.array(row), stream).standard_normal(2000)

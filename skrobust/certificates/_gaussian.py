@@ -67,6 +67,15 @@ class Gaussian(NamedTuple):
         noisy[:, :, moves] += draws
         return noisy
 
+    def copies(self, rows: np.ndarray, n: int) -> np.ndarray:
+        """``n`` noisy copies of all rows to train on, in their type: first one of each, and so on."""
+        found, block = np.empty((n, *rows.shape), dtype=rows.dtype), 1000
+        for low in range(0, len(rows), block):
+            part = rows[low : low + block]
+            noisy = self.around(part, [self.generator(row, "augment") for row in part], n)
+            found[:, low : low + block] = np.swapaxes(noisy, 0, 1)
+        return found.reshape(-1, *rows.shape[1:])
+
     def answers(
         self,
         model: Callable[[np.ndarray], np.ndarray],

@@ -103,10 +103,7 @@ class BaseSmoothed(MetaEstimatorMixin, BaseEstimator):
             return estimator
         X, copies = rows.given, max(1, self.n_augment)
         if self.n_augment:
-            values = rows.values
-            generators = [self.noise_.generator(row, "augment") for row in values]
-            noisy = self.noise_.around(values, generators, copies)
-            X = rows.wrap(np.swapaxes(noisy, 0, 1).reshape(-1, *values.shape[1:]))
+            X = rows.wrap(self.noise_.copies(rows.values, copies))
             y = np.concatenate([y] * copies)
         options = {}
         if sample_weight is not None:
