@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from skrobust.certificates._base import Prover, Settings
+from skrobust.certificates._branch import BranchProver
 from skrobust.certificates._networks import (
     CrownProver,
     IntervalProver,
@@ -18,7 +19,8 @@ from skrobust.threats import Threat
 __all__ = ["AUTO", "PROVERS", "find_prover"]
 
 PROVERS: dict[str, type[Prover]] = {
-    prover.name: prover for prover in (LinearProver, CrownProver, IntervalProver, LipschitzProver)
+    prover.name: prover
+    for prover in (LinearProver, CrownProver, IntervalProver, LipschitzProver, BranchProver)
 }
 # What "auto" tries, one after the other: what is exact first, and then what is cheap.
 AUTO: tuple[str, ...] = ("linear", "crown")
