@@ -2,7 +2,7 @@
 
 from skrobust.bounds import _curves as curves
 from skrobust.bounds._affine import Add, Affine, Cat, Conv, Dense, Rearrange, Scale
-from skrobust.bounds._base import Bounder
+from skrobust.bounds._base import Bounder, least_margin, pairs
 from skrobust.bounds._crown import Crown
 from skrobust.bounds._curves import Curve, Fill, Hinge, Staircase
 from skrobust.bounds._graph import Box, Graph, Op
@@ -43,6 +43,8 @@ __all__ = [
     "chain",
     "curves",
     "follow",
+    "least_margin",
+    "pairs",
     "register_layer",
     "supported_layers",
     "trace",

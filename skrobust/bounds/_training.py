@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from skrobust._params import check_number
 from skrobust.attacks import ATTACKS, Attack, check_attack
@@ -55,10 +55,24 @@ class IntervalTraining(Attack):
 
     encloses = True
 
-    def __init__(
-        self, share: float = 1.0, attack="auto", warmup: float = 0.8, clip: float = 5.0
-    ):
+    def __init__(self, share: float = 1.0, attack="auto", warmup: float = 0.8, clip: float = 5.0):
         self.share, self.attack, self.warmup, self.clip = share, attack, warmup, clip
+
+    def prepare(self, module: nn.Module) -> None:
+        """Scale fresh weights so that intervals keep their width from layer to layer.
+
+        The standard deviation of a layer's weights becomes ``sqrt(2 pi) / fan_in`` (Shi et al. 2021,
+        2103.17268): the width of an interval is a sum of absolute values, which the usual
+        ``1 / sqrt(fan_in)`` lets grow with every layer.
+        """
+        with torch.no_grad():
+            for layer in module.modules():
+                if (
+                    isinstance(layer, (nn.Linear, nn.Conv1d, nn.Conv2d))
+                    and layer.weight[0].numel() > 1
+                ):
+                    wanted = (2 * torch.pi) ** 0.5 / layer.weight[0].numel()
+                    layer.weight.mul_(wanted / layer.weight.std().clamp(min=1e-12))
 
     def check(self, divergence) -> None:
         """Raise for options that cannot be trained with."""
