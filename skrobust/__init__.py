@@ -1,6 +1,12 @@
 """Robust learning for scikit-learn: models whose output stays put when the input moves a little."""
 
 from skrobust.bridge import as_torch
+from skrobust.certificates import (
+    SmoothedClassifier,
+    SmoothedRegressor,
+    certified_accuracy_score,
+    certify,
+)
 from skrobust.estimators import RobustClassifier, RobustRegressor
 from skrobust.inspection import (
     FeatureSensitivityDisplay,
@@ -28,9 +34,13 @@ __all__ = [
     "RobustRegressor",
     "RobustScorer",
     "RobustnessCurveDisplay",
+    "SmoothedClassifier",
+    "SmoothedRegressor",
     "TradeoffDisplay",
     "WorstCaseDisplay",
     "as_torch",
+    "certified_accuracy_score",
+    "certify",
     "get_robust_scorer",
     "robust_accuracy_score",
     "robust_loss",

@@ -7,6 +7,7 @@ one, write the file, add its name, and a row to ``tests/test_bridge_table.py``.
 
 from skrobust.bridge import (  # noqa: F401
     _bayes,
+    _bounds,
     _compose,
     _encoders,
     _ensemble,

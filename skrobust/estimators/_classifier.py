@@ -11,8 +11,10 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from skrobust.estimators._base import BaseRobust
 from skrobust.estimators._doc import document
+from skrobust.estimators._exact import stepped_model
 from skrobust.estimators._view import NetView
 from skrobust.exceptions import invalid
+from skrobust.nets import StepSum
 
 __all__ = ["RobustClassifier"]
 
@@ -69,7 +71,7 @@ class RobustClassifier(ClassifierMixin, BaseRobust):
         smoothing="auto",
         threat="linf",
         attack="auto",
-        divergence="kl",
+        divergence="auto",
         optimizer="adamw",
         lr="auto",
         weight_decay=5e-4,
@@ -203,3 +205,10 @@ class RobustClassifier(ClassifierMixin, BaseRobust):
         """Module from rows, in the units of X, to logits (n, n_classes)."""
         check_is_fitted(self)
         return NetView(self.net_.module_)
+
+    def __skrobust_trees__(self):
+        """An additive model as trees of one column each; None for other networks."""
+        check_is_fitted(self)
+        if not isinstance(self.net_.module_.body, StepSum):
+            return None
+        return stepped_model(self.net_.module_, True)

@@ -32,8 +32,9 @@ attack : str or Attack, default="auto"
     training.
 divergence : str, Divergence or callable, default={divergence!r}
     What is made worst: ``"kl"`` (class probabilities), ``"squared"`` (outputs), ``"loss"`` (growth
-    of the loss), ``"gradient"`` (first order, no attack), or a function ``(moved, output, y) ->
-    (n,)`` of moved outputs, outputs and targets.
+    of the loss), ``"gradient"`` (first order, no attack), ``"consistency"`` (noisy copies, no
+    attack; for smoothing afterwards), or a function ``(moved, output, y) -> (n,)`` of moved
+    outputs, outputs and targets.
 optimizer : {{"adamw", "adam", "sgd"}} or torch.optim class, default="adamw"
     Optimiser; its options go into ``net_params`` as ``optimizer__name``.
 lr : float or "auto", default="auto"

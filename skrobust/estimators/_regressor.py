@@ -8,7 +8,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from skrobust.estimators._base import BaseRobust
 from skrobust.estimators._doc import document
+from skrobust.estimators._exact import stepped_model
 from skrobust.estimators._view import NetView
+from skrobust.nets import StepSum
 
 __all__ = ["RobustRegressor"]
 
@@ -120,7 +122,7 @@ class RobustRegressor(RegressorMixin, BaseRobust):
             spread = np.sqrt(np.average((y - self.target_mean_) ** 2, axis=0, weights=weight))
             self.target_spread_ = np.where(spread > 0, spread, 1.0)
         targets = (y - self.target_mean_) / self.target_spread_
-        return targets.astype(np.float32), weight, y.shape[1]
+        return targets, weight, y.shape[1]
 
     def predict(self, X) -> np.ndarray:
         """Predicted targets, in the units and of the shape (n,) or (n, n_outputs) of ``y``.
@@ -142,6 +144,13 @@ class RobustRegressor(RegressorMixin, BaseRobust):
         """Module from rows, in the units of X, to values (n, n_outputs) in the units of y."""
         check_is_fitted(self)
         return NetView(self.net_.module_, self.target_mean_, self.target_spread_)
+
+    def __skrobust_trees__(self):
+        """An additive model as trees of one column each; None for other networks."""
+        check_is_fitted(self)
+        if not isinstance(self.net_.module_.body, StepSum):
+            return None
+        return stepped_model(self.net_.module_, False, self.target_mean_, self.target_spread_)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

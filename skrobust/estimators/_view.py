@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from skrobust.bounds import Graph, Scale, chain, register_layer
 from skrobust.nets import Network
 
 __all__ = ["NetView"]
@@ -24,3 +25,8 @@ class NetView(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         output = self.network(x).to(x.dtype)
         return output * self.spread.to(x.dtype) + self.mean.to(x.dtype)
+
+
+@register_layer(NetView)
+def _bounds(graph: Graph, at: int, view: NetView) -> int:
+    return graph.add(Scale(view.spread, view.mean), chain(graph, at, view.network))

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from skrobust._torch import evaluating, seeded, to_tensor
 from skrobust.exceptions import invalid
+from skrobust.nets._additive import Additive, StepSum
 from skrobust.nets._first_layer import first_convolution, suits
 
 __all__ = ["MODULES", "Network", "build_network", "check_module", "cnn", "conv1d", "linear", "mlp"]
@@ -79,6 +80,7 @@ def conv1d(shape: Shape, n_outputs: int) -> nn.Module:
 
 MODULES: dict[str, Callable[[Shape, int], nn.Module]] = {
     "linear": linear,
+    "additive": Additive(),
     "mlp": mlp,
     "cnn": cnn,
     "conv1d": conv1d,
@@ -146,7 +148,7 @@ class Network(nn.Module):
         self.row_shape, self.n_outputs = plan["row_shape"], plan["n_outputs"]
         body_shape = plan["body_shape"]
         factory = check_module(plan["module"], body_shape)
-        self.conditioned = factory in MODULES.values()
+        self.conditioned = any(factory is known for known in MODULES.values())
         whole_shape = self.conditioned or len(body_shape) > 1
         self.body = factory(body_shape if whole_shape else body_shape[0], self.n_outputs)
         if not isinstance(self.body, nn.Module):
@@ -163,7 +165,11 @@ class Network(nn.Module):
         self._narrow: tuple | None = None  # mean and spread in another type, and where from
         self._lead = [next(self.body.parameters(), None)]
         self.mode_matters = any(map(_mode_matters, self.body.modules()))
-        self.has_quick_start = self.conditioned and suits(next(iter(self.body)))
+        self.has_quick_start = (
+            self.conditioned
+            and isinstance(self.body, nn.Sequential)
+            and suits(next(iter(self.body)))
+        )
         if self.conditioned:
             _arrange(self.body)
 
@@ -194,6 +200,12 @@ class Network(nn.Module):
             x = layer(x)
         return x
 
+    def _load_from_state_dict(self, state_dict, prefix, *args) -> None:
+        parts = (value for name, value in state_dict.items() if name.startswith(prefix + "body."))
+        if any(value.dtype == torch.float64 for value in parts):  # fitted in double precision
+            self.body.double()
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
     @property
     def is_affine(self) -> bool:
         """Whether the body is made of affine layers alone (False when in doubt)."""
@@ -217,11 +229,15 @@ class Network(nn.Module):
             network.double()
         return network
 
-    def condition(self, rows: np.ndarray) -> None:
+    def condition(self, rows: np.ndarray, weight: np.ndarray | None = None) -> None:
         """Learn mean and standard deviation per column (tables) or channel (series, images)."""
         axes = (0, *range(2, rows.ndim))
-        mean = rows.mean(axis=axes, dtype=np.float64)
-        spread = rows.std(axis=axes, dtype=np.float64)
+        if weight is None:
+            mean = rows.mean(axis=axes, dtype=np.float64)
+            spread = rows.std(axis=axes, dtype=np.float64)
+        else:
+            mean = np.average(rows, axis=0, weights=weight)
+            spread = np.sqrt(np.average((rows - mean) ** 2, axis=0, weights=weight))
         spread[spread <= 1e-12 * np.maximum(1.0, np.abs(mean))] = 1.0
         self.mean.copy_(torch.as_tensor(mean).reshape(self.mean.shape))
         self.spread.copy_(torch.as_tensor(spread).reshape(self.spread.shape))
@@ -260,7 +276,7 @@ def build_network(
     }
     with seeded(seed):
         network = Network(plan, front)
-    if network.conditioned:
+    if network.conditioned and not isinstance(network.body, StepSum):
         network.condition(seen)
     _check_outputs(network, seen[:2])
     return network

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import NamedTuple
 
+import torch
 from sklearn.base import BaseEstimator
 from torch import Tensor
 
@@ -21,13 +22,14 @@ class Setting(NamedTuple):
 
     ``forward`` maps rows to outputs (n, k); ``loss`` is the task's per-row loss; ``region`` says
     where the rows may go; ``find`` runs the attack on a per-row objective of the moved output
-    and returns the worst rows.
+    and returns the worst rows; ``generator`` is where random numbers come from.
     """
 
     forward: Callable[[Tensor], Tensor]
     loss: Loss
     region: Callable[[], Region]
     find: Callable[[Callable[..., Tensor], Tensor, Tensor], Tensor]
+    generator: torch.Generator | None = None
 
 
 class Divergence(BaseEstimator, ABC):
