@@ -104,7 +104,8 @@ def judged(problem: Problem, model: RobustClassifier, X, y, seed: int) -> dict[s
     how = dict(radius=problem.radius, threat=PIXELS, random_state=seed)
     one = PGD(n_steps=1, step_size=problem.radius, random_start=False)
     if problem.is_image:
-        robust = by_autoattack(model, X, y, problem.radius, seed)
+        codes = np.searchsorted(model.classes_, y)
+        robust = by_autoattack(as_torch(model), X, codes, problem.radius, seed)
     else:
         robust = robust_accuracy_score(model, X, y, attack="thorough", **how)
     return {
@@ -115,13 +116,13 @@ def judged(problem: Problem, model: RobustClassifier, X, y, seed: int) -> dict[s
     }
 
 
-def by_autoattack(model: RobustClassifier, X, y, radius: float, seed: int) -> float:
-    """Share of rows that APGD-CE and APGD-DLR leave right."""
+def by_autoattack(net: torch.nn.Module, X, codes, radius: float, seed: int) -> float:
+    """Share of rows in [0, 1] that APGD-CE and APGD-DLR leave right; ``codes`` are columns."""
     from pyautoattack import AutoAttack
 
-    net = copy.deepcopy(as_torch(model)).float()
+    net = copy.deepcopy(net).float().eval()
     device = next(net.parameters()).device
-    rows, labels = torch.tensor(X).float(), torch.tensor(np.searchsorted(model.classes_, y))
+    rows, labels = torch.tensor(X).float(), torch.tensor(codes)
     attack = AutoAttack(
         net, norm="Linf", eps=radius, seed=seed, version="custom", device=device,
         attacks=["apgd-ce", "apgd-dlr"],
