@@ -208,6 +208,7 @@ def throughput(setup: Setup, epochs: int) -> dict[str, float]:
     header("training", "first epoch s", "rows/s", "over the careful loop")
     found: dict[str, float] = {}
     for name, fit in ways(setup).items():
+        torch.compiler.reset()  # it counts what it compiled for one function, and then gives up
         began = now(setup.device)
         try:
             _, ends = fit(epochs)
