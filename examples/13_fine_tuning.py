@@ -34,7 +34,9 @@ def main() -> None:
     warnings.simplefilter("ignore")
     X, y = load_digits_images(return_X_y=True)
     X, X_test, y, y_test = train_test_split(X, y, test_size=0.3, stratify=y, random_state=0)
-    RobustClassifier(max_epochs=1, **SETTING).fit(X[:100], y[:100])  # loads what the first fit loads
+    RobustClassifier(max_epochs=1, **SETTING).fit(
+        X[:100], y[:100]
+    )  # loads what the first fit loads
     plain, price = timed(RobustClassifier(smoothing=0, **SETTING), X, y)
     fits = {
         "plain": (plain, price),
@@ -50,7 +52,7 @@ def main() -> None:
         random_state=0,
     )
     print(f"{'':20}  clean  robust  price in plain fits")
-    for name, (model, seconds) in fits.items():
+    for name, (_, seconds) in fits.items():
         curve = display.curves[name]
         robust = curve.attacked[list(curve.radii).index(0.1)]
         print(f"{name:20}  {curve.clean:5.1%}  {robust:6.1%}  {seconds / price:.1f}")

@@ -57,6 +57,22 @@ class PGD(Attack):
         self.n_restarts = n_restarts
         self.random_start = random_start
 
+    @property
+    def is_blind(self) -> bool:
+        return self.n_restarts == 1
+
+    def worst(self, fn, region, start, generator) -> Tensor:
+        """As in the papers on training: the last point, which the training pass looks at anyway."""
+        if not self.is_blind:
+            return super().worst(fn, region, start, generator)
+        fn, z = fn.within(region), region.x if start is None else start
+        if self.random_start:
+            z = beginning(region, start, generator)
+        size = region.radius * (2.5 / self.n_steps) if self.step_size is None else self.step_size
+        for _ in range(self.n_steps):
+            z = region.step(z, fn.gradient(z).gradient, size)
+        return region.realize(z)
+
     def search(
         self,
         fn: Objective,

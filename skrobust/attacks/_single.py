@@ -52,7 +52,7 @@ class Single(Attack):
         self,
         n_steps: int = 1,
         step_size: float | None = None,
-        margins: bool = True,
+        margins: bool = False,
         verify: bool = True,
     ):
         self.n_steps = n_steps

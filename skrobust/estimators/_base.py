@@ -294,7 +294,8 @@ length), or (n_samples, n_channels, height, width)
                 f"of shape {network.row_shape}."
             )
         device = next(network.parameters()).device
-        size = max(1, 4_000_000 // max(1, X[0].size))
+        numbers = 2**22 if device.type == "cuda" else 2**17  # what stays in a CPU's cache
+        size = max(1, numbers // max(1, X[0].size))
         network = network.settled()
         with torch.no_grad():
             found = [

@@ -22,6 +22,9 @@ __all__ = ["Guard", "Probe", "warn_if_constant"]
 GAP = 0.15  # share of the rows (or of the targets' variance) that one step may hide from many
 FALL = 0.7  # share of its best figure that robust accuracy may fall to
 N_CHECKS = 12  # in one fit, besides those that the penalty asks for
+HARM = (
+    0.75  # share of the harm of many steps that one step does, below which it was learned by heart
+)
 MORE_STEPS = {1: 3, 2: 3, 3: 5, 5: 10}
 
 
@@ -104,7 +107,7 @@ class Guard(Callback):
         many = max(one, self.probe.loss(net, PGD(n_steps=5)))
         net.history.record("loss_one_step", one)
         net.history.record("loss_many_steps", many)
-        hidden = many - one > GAP and one - clean < 0.5 * (many - clean)
+        hidden = many - one > GAP and one - clean < HARM * (many - clean)
         fallen = False
         if self.probe.is_classifier:  # losses are shares of wrong rows
             hidden = hidden and 1 - many < 0.5 * (1 - one)
@@ -120,8 +123,8 @@ class Guard(Callback):
         net.optimizer_.load_state_dict(copy.deepcopy(self.good_["optimizer"]))
         if self.averaging is not None:
             self.averaging.model_.load_state_dict(self.good_["average"])
-        n_steps = MORE_STEPS.get(net.attack.n_steps, net.attack.n_steps)
-        net.attack = clone(net.attack).set_params(n_steps=n_steps, step_size=None)
+        net.attack = with_more_steps(net.attack)
+        n_steps = net.attack.n_steps
         net.history.record("collapsed", True)
         self.n_collapses_ += 1
         if self.n_collapses_ == 1:
@@ -140,6 +143,15 @@ class Guard(Callback):
         if self.averaging is not None:
             found["average"] = self.averaging.model_.state_dict()
         return copy.deepcopy(found)
+
+
+def with_more_steps(attack: Attack) -> Attack:
+    """The attack to go on with; one that remembers nothing needs more of them, from random points."""
+    n_steps = attack.n_steps if attack.remembers else max(3, attack.n_steps)
+    options = {"n_steps": MORE_STEPS.get(n_steps, n_steps), "step_size": None}
+    if "random_start" in attack.get_params(deep=False):
+        options["random_start"] = True
+    return clone(attack).set_params(**options)
 
 
 def warn_if_constant(net, probe: Probe) -> None:

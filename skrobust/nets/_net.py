@@ -134,10 +134,10 @@ class RobustNet(NeuralNet):
         if self.attack.margins and self.divergence.follows_margins and self.is_classifying_:
             climb = lambda moved, reference, y: self.criterion_.lost_margin(moved, y)
         objective = Objective(
-            lambda z, reference, y: climb(self.forward_(z), reference, y),
+            lambda z, reference, y: climb(self.attacked_(z), reference, y),
             reference,
             batch.y,
-            pieces=lambda z, *_: self.criterion_.directions(self.forward_(z)),
+            pieces=lambda z, *_: self.criterion_.directions(self.attacked_(z)),
             at_x=None if self.attack.is_blind else climb(reference, reference, batch.y),
         )
         start = None if self.memory_ is None else self.memory_.start(batch)
@@ -205,10 +205,14 @@ class RobustNet(NeuralNet):
         self.first_epoch_ = len(self.history)
         self.arithmetic_ = arithmetic(self.precision, self.device, X)
         self.forward_ = self.module_.__call__  # a function: skorch keeps an eye on modules
+        self.attacked_ = self.forward_  # the same function, frozen: compiled apart
         if self.compile:
-            self.forward_ = torch.compile(self.module_, **self.get_params_for("compile")).__call__
+            options = self.get_params_for("compile")
+            self.forward_ = torch.compile(self.module_.__call__, **options)
+            self.attacked_ = torch.compile(lambda x: self.module_(x), **options)
         if self.arithmetic_ is not nullcontext:
             self.forward_ = _in_float32(self.forward_)
+            self.attacked_ = _in_float32(self.attacked_)
         self.memory_, self.graph_ = self._memory(X), self._graph()
         super().on_train_begin(net, X=X, y=y, **kwargs)
 
@@ -229,7 +233,9 @@ class RobustNet(NeuralNet):
     def on_train_end(self, net, X=None, y=None, **kwargs) -> None:
         super().on_train_end(net, X=X, y=y, **kwargs)
         # what no file can hold
-        self.memory_ = self.forward_ = self.arithmetic_ = self.frozen_ = self.graph_ = None
+        self.memory_ = self.forward_ = self.attacked_ = self.arithmetic_ = self.frozen_ = (
+            self.graph_
+        ) = None
 
     def torch_compile(self, module, name):
         """Modules stay what they are, for whoever copies, saves or attacks them."""
