@@ -4,6 +4,7 @@ from skrobust.bridge import as_torch
 from skrobust.certificates import certified_accuracy_score, certify
 from skrobust.estimators import RobustClassifier, RobustRegressor
 from skrobust.inspection import (
+    AdditiveDisplay,
     FeatureSensitivityDisplay,
     RobustnessCurveDisplay,
     TradeoffDisplay,
@@ -23,6 +24,7 @@ from skrobust.threats import LpBall
 __version__ = "0.1.0.dev0"
 
 __all__ = [
+    "AdditiveDisplay",
     "FeatureSensitivityDisplay",
     "LpBall",
     "RobustClassifier",

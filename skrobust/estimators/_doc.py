@@ -11,7 +11,8 @@ PARAMETERS = """
 Parameters
 ----------
 module : str or callable, default="auto"
-    The network: ``"linear"``, ``"mlp"`` (tables), ``"conv1d"`` (series, X of shape (n, channels,
+    The network: ``"linear"``, ``"additive"`` (a sum of step functions of single columns, or
+    :class:`skrobust.nets.Additive` with options), ``"mlp"`` (tables), ``"conv1d"`` (series, X of shape (n, channels,
     length)), ``"cnn"`` (images, X of shape (n, channels, height, width)), ``"auto"`` (by the shape
     of X), or a factory ``(n_features or row shape, n_outputs) -> nn.Module`` of logits. Instances
     are refused: they would keep their weights through ``clone``. Named modules standardise their
@@ -27,11 +28,15 @@ threat : str or Threat, default="linf"
     frozen columns. Options that speak of data are learned from the training rows.
 attack : str or Attack, default="auto"
     How the worst nearby row is searched: ``"pgd"``, ``"apgd"``, ``"noise"``, ``"exact"`` (linear
-    module) or an attack object. ``"auto"`` is PGD with few steps.
+    and additive modules) or an attack object. ``"auto"`` is PGD with few steps; of those two
+    modules it is the exact worst case, of all rows at once: no search, no batches, no luck. Then an
+    epoch is 20 steps, and ``weight_decay`` is the ridge of the linear module.
 divergence : str, Divergence or callable, default={divergence!r}
     What is made worst: ``"kl"`` (class probabilities), ``"squared"`` (outputs), ``"loss"`` (growth
     of the loss), ``"gradient"`` (first order, no attack), or a function ``(moved, output, y) ->
-    (n,)`` of moved outputs, outputs and targets.
+    (n,)`` of moved outputs, outputs and targets. ``"auto"`` of a classifier is ``"kl"``, and
+    ``"loss"`` for linear and additive modules, which makes their fit convex (for ``smoothing``
+    up to 1; so does ``"squared"``, for any).
 optimizer : {{"adamw", "adam", "sgd"}} or torch.optim class, default="adamw"
     Optimiser; its options go into ``net_params`` as ``optimizer__name``.
 lr : float or "auto", default="auto"
