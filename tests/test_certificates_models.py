@@ -244,3 +244,27 @@ def test_svr_is_enclosed():
 def test_what_cannot_be_proven_is_named(model, method, word):
     with pytest.raises(UnsupportedEstimatorError, match=word):
         certify(model.fit(X, Y), X, method=method)
+
+
+@pytest.mark.slow
+def test_a_million_places_within_what_is_proven():
+    """Random places, many of them in corners, at 0.999 of each row's own proven radius."""
+    rng, n_tried, n_wrong = np.random.default_rng(0), 0, 0
+    models = {**TREES, **MACHINES}
+    for name, model in models.items():
+        columns = 2 if name in TREES else 4
+        y = Y > 0 if name == "two classes" else Y
+        model.fit(X[:, :columns], y)
+        for norm in ("linf", "l2", "l1"):
+            threat = LpBall(norm, scale=np.linspace(0.5, 1.5, columns))
+            found = certify(model, X[:, :columns], threat=threat)
+            kept = (found.radius > 0) & np.isfinite(found.radius)
+            rows, radius = X[kept][:, :columns], 0.999 * found.radius[kept]
+            rows, radius = rows.repeat(500, axis=0), radius.repeat(500)
+            way = rng.normal(size=rows.shape) * rng.integers(0, 2, rows.shape)
+            region = threat.region(torch.as_tensor(rows), torch.as_tensor(radius))
+            z = region.project(torch.as_tensor(rows + 3 * radius[:, None] * way)).numpy()
+            n_wrong += int((model.predict(z) != found.prediction[kept].repeat(500)).sum())
+            n_tried += len(z)
+    assert n_wrong == 0
+    assert n_tried > 1_000_000

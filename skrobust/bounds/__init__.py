@@ -2,7 +2,7 @@
 
 from skrobust.bounds import _curves as curves
 from skrobust.bounds._affine import Add, Affine, Cat, Conv, Dense, Rearrange, Scale
-from skrobust.bounds._base import Bounder
+from skrobust.bounds._base import Bounder, least_margin, pairs
 from skrobust.bounds._crown import Crown
 from skrobust.bounds._curves import Curve, Fill, Hinge, Staircase
 from skrobust.bounds._graph import Box, Graph, Op
@@ -17,6 +17,7 @@ from skrobust.bounds._trace import (
     trace,
     unsupported_layer,
 )
+from skrobust.bounds._training import IntervalTraining
 
 __all__ = [
     "Add",
@@ -32,6 +33,7 @@ __all__ = [
     "Graph",
     "Hinge",
     "Interval",
+    "IntervalTraining",
     "Lipschitz",
     "Op",
     "Rearrange",
@@ -41,6 +43,8 @@ __all__ = [
     "chain",
     "curves",
     "follow",
+    "least_margin",
+    "pairs",
     "register_layer",
     "supported_layers",
     "trace",

@@ -75,10 +75,6 @@ class Dense(Affine):
     def __init__(self, layer: nn.Module):
         self.layer = layer
 
-    @property
-    def device(self) -> torch.device:
-        return self.layer.weight.device
-
     def _bias(self, x: Tensor) -> Tensor | None:
         return None if self.layer.bias is None else self.layer.bias.to(x.dtype)
 
@@ -101,10 +97,6 @@ class Conv(Affine):
 
     def __init__(self, layer: nn.Conv1d | nn.Conv2d):
         self.layer = layer
-
-    @property
-    def device(self) -> torch.device:
-        return self.layer.weight.device
 
     def forward(self, x: Tensor) -> Tensor:
         bias = None if self.layer.bias is None else self.layer.bias.to(x.dtype)
@@ -197,10 +189,6 @@ class BatchNorm(Scale):
 
     def __init__(self, layer: nn.Module, n_axes: int):
         self.layer, self.n_axes = layer, n_axes
-
-    @property
-    def device(self) -> torch.device:
-        return self.layer.running_mean.device
 
     def factor(self, x: Tensor) -> Tensor:
         layer = self.layer

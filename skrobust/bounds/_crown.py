@@ -7,6 +7,7 @@ from torch import Tensor
 
 from skrobust.bounds._base import Bounder
 from skrobust.bounds._graph import Graph
+from skrobust.bounds._support import Room
 from skrobust.bounds._walk import Walk
 from skrobust.threats import Region
 
@@ -35,9 +36,18 @@ class Crown(Bounder):
         self.width = width
 
     def lower(self, graph: Graph, region: Region, heads: Tensor) -> Tensor:
+        return self.with_slopes(graph, region, heads)[0]
+
+    def with_slopes(
+        self, graph: Graph, region: Region | Room, heads: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The lower bounds (n, m), and the linear functions of the input (n or 1, m, ...) below
+        the outputs from which they come."""
         walk = Walk(graph, region, tight=self.width)
         linear = walk.lower(heads)
+        slopes = walk.arrived
         if graph.is_straight:
-            return linear
+            return linear, slopes
         box = walk.lower(heads, through=False)
-        return torch.maximum(linear.nan_to_num(nan=-torch.inf), box.nan_to_num(nan=-torch.inf))
+        best = torch.maximum(linear.nan_to_num(nan=-torch.inf), box.nan_to_num(nan=-torch.inf))
+        return best, slopes

@@ -90,15 +90,15 @@ class Node(NamedTuple):
 class Graph:
     """Steps in an order in which they can be computed; node 0 is the input, the last the output."""
 
-    def __init__(self, row_shape: Shape):
-        self.nodes = [Node(None, (), tuple(row_shape))]
+    def __init__(self, row_shape: Shape, device: torch.device | str = "cpu"):
+        self.nodes, self.device = [Node(None, (), tuple(row_shape))], device
 
     def add(self, op: Op, *sources: int) -> int:
         """Append a step; its number."""
-        inputs = [torch.zeros(1, *self.nodes[i].shape, dtype=torch.float64) for i in sources]
-        device = getattr(op, "device", None)
+        options = dict(dtype=torch.float64, device=self.device)
         with torch.no_grad():
-            shape = op.forward(*(x.to(device) for x in inputs)).shape[1:]
+            found = op.forward(*(torch.zeros(1, *self.nodes[i].shape, **options) for i in sources))
+        shape = found.shape[1:]
         self.nodes.append(Node(op, sources, tuple(shape)))
         self.__dict__.pop("mixings", None)
         return len(self.nodes) - 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import Tensor
 
@@ -10,6 +12,7 @@ from skrobust.threats import Region
 
 __all__ = ["Room"]
 
+FEW = 16  # functions per row
 OUTWARD = 1 + 1e-12
 
 
@@ -37,16 +40,31 @@ class Room:
         norm = getattr(ball, "norm", None)
         coarse = rules is not None and bool(rules.leaps or rules.levels)
         self.is_box = norm is not None and norm.is_box and not coarse
-        self.low, self.high = _limits(region, rules)
+        self._is_part = False
         self._derived = rules.derived if rules is not None else []
-        self._down = finite((self.low - self.x).nan_to_num(nan=0.0)).flatten(1)
-        self._up = finite((self.high - self.x).nan_to_num(nan=0.0)).flatten(1)
+        self._walls(*_limits(region, rules))
+
+    def _walls(self, low: Tensor, high: Tensor) -> None:
+        self.low, self.high = low, high
+        self._down = finite((low - self.x).nan_to_num(nan=0.0)).flatten(1)
+        self._up = finite((high - self.x).nan_to_num(nan=0.0)).flatten(1)
+
+    def part(self, rows: Tensor, low: Tensor, high: Tensor) -> Room:
+        """Parts of the regions of some rows: what of them lies in a smaller box.
+
+        Of many functions at once only the box is asked, which small boxes cost little.
+        """
+        part = copy.copy(self)
+        part._is_part = True
+        part.region, part.x, part.exact = self.region.take(rows), self.x[rows], False
+        part._walls(low, high)
+        return part
 
     def rise(self, weight: Tensor) -> Tensor:
         """The largest ``<w, z - x>`` (n, m) of ``weight`` (n or 1, m, ...)."""
         flat = weight.flatten(2)
         rise = self._in_box(flat)
-        if not self.is_box:
+        if not self.is_box and not (self._is_part and flat.shape[1] > FEW):
             rise = torch.minimum(rise, self._in_ball(flat))
         return rise * OUTWARD
 

@@ -75,7 +75,8 @@ def trace(module: nn.Module, row_shape: tuple[int, ...]) -> Graph:
     UnsupportedEstimatorError
         If some part has no known bounds; the message names it.
     """
-    graph = Graph(row_shape)
+    tensors = (*module.parameters(), *module.buffers())
+    graph = Graph(row_shape, tensors[0].device if tensors else "cpu")
     chain(graph, 0, module)
     return graph
 

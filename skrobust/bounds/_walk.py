@@ -20,14 +20,21 @@ class Walk:
     Parameters
     ----------
     graph : Graph
-    region : Region
+    region : Region or Room
     tight : int
         Widest layer whose entries are bounded by substitution backwards to the input; 0: none, which
         is plain interval arithmetic.
+
+    Attributes
+    ----------
+    arrived : Tensor of shape (n or 1, m, ...)
+        The linear functions of the input at which the last substitution arrived.
     """
 
-    def __init__(self, graph: Graph, region: Region, tight: int = 0):
-        self.graph, self.room, self.tight = graph, Room(region), tight
+    def __init__(self, graph: Graph, region: Region | Room, tight: int = 0):
+        self.graph, self.tight = graph, tight
+        self.room = region if isinstance(region, Room) else Room(region)
+        self.arrived: Tensor | None = None
         self._boxes: dict[int, Box] = {0: Box(self.room.low, self.room.high)}
 
     def box(self, i: int) -> Box:
@@ -35,10 +42,6 @@ class Walk:
         if i not in self._boxes:
             self._boxes[i] = self._bounded(i)
         return self._boxes[i]
-
-    def replace(self, i: int, box: Box) -> None:
-        """Bounds from elsewhere (a split): what is computed after them rests on them."""
-        self._boxes[i] = box
 
     def _bounded(self, i: int) -> Box:
         node, mixings = self.graph.nodes[i], self.graph.mixings[i]
@@ -86,6 +89,7 @@ class Walk:
     def _concrete(self, weight: Tensor, j: int) -> Tensor:
         """The least value of linear functions of the input, or of a node in its box."""
         if j == 0:
+            self.arrived = weight
             return self.room.level(weight) - self.room.rise(-weight)
         box = self.box(j)
         low, high = (finite(end).flatten(1) for end in box)

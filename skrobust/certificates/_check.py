@@ -6,6 +6,7 @@ from typing import Any
 
 from skrobust.certificates._additive import AdditiveProver
 from skrobust.certificates._base import Prover, Settings
+from skrobust.certificates._branch import BranchProver
 from skrobust.certificates._kernels import NeighbourProver, RbfProver
 from skrobust.certificates._networks import (
     CrownProver,
@@ -29,6 +30,7 @@ PROVERS: dict[str, type[Prover]] = {
         CrownProver,
         IntervalProver,
         LipschitzProver,
+        BranchProver,
         NeighbourProver,
         RbfProver,
     )

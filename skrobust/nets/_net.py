@@ -11,6 +11,7 @@ from torch import Tensor
 
 from skrobust._torch import evaluating
 from skrobust.attacks import Objective
+from skrobust.bounds import Graph, trace
 from skrobust.nets._loader import Batch, BatchLoader, Rows
 from skrobust.nets._losses import ClassificationLoss, RegressionLoss
 from skrobust.nets._memory import Memory
@@ -81,6 +82,8 @@ class RobustNet(NeuralNet):
             loss = loss + self.smoothing * penalty
         loss = loss.mean() if batch.weight is None else (batch.weight * loss).mean()
         loss.backward()
+        if self.graph_ is not None:
+            torch.nn.utils.clip_grad_norm_(self.module_.parameters(), self.attack.clip)
         step = {"loss": loss.detach(), "y_pred": output.detach()}
         return step if penalty is None else {**step, "penalty": penalty.detach().mean()}
 
@@ -88,6 +91,12 @@ class RobustNet(NeuralNet):
         """Outputs of the rows, and the worst divergence of each within the radius."""
         x, y = batch.x, batch.y
         setting = self.setting(batch)
+        if self.graph_ is not None:
+            output = self.forward_(x)
+            enclosed = self.attack.penalty
+            return output, enclosed(
+                self.graph_, setting.region(), output, y, self.divergence, setting
+            )
         if not self.is_joint_(x):
             output = self.forward_(x)
             return output, self.divergence.penalty(x, output, y, setting)
@@ -193,7 +202,7 @@ class RobustNet(NeuralNet):
             self.forward_ = torch.compile(self.module_, **self.get_params_for("compile")).__call__
         if self.arithmetic_ is not nullcontext:
             self.forward_ = _in_float32(self.forward_)
-        self.memory_ = self._memory(X)
+        self.memory_, self.graph_ = self._memory(X), self._graph()
         super().on_train_begin(net, X=X, y=y, **kwargs)
 
     def _memory(self, rows) -> Memory | None:
@@ -203,9 +212,17 @@ class RobustNet(NeuralNet):
         fits = Memory.n_bytes(rows) <= self.memory_limit
         return Memory(rows, self.generator_) if fits else None
 
+    def _graph(self) -> Graph | None:
+        """The network as steps that can be enclosed, for attacks that enclose all rows."""
+        if not getattr(self.attack, "encloses", False):
+            return None
+        self.attack.check(self.divergence)
+        return trace(self.module_, self.module_.row_shape)
+
     def on_train_end(self, net, X=None, y=None, **kwargs) -> None:
         super().on_train_end(net, X=X, y=y, **kwargs)
         self.memory_ = self.forward_ = self.arithmetic_ = None  # what no file can hold
+        self.graph_ = None
 
     def torch_compile(self, module, name):
         """Modules stay what they are, for whoever copies, saves or attacks them."""
@@ -214,7 +231,8 @@ class RobustNet(NeuralNet):
     def on_epoch_begin(self, net, dataset_train=None, dataset_valid=None, **kwargs) -> None:
         super().on_epoch_begin(net, dataset_train=dataset_train, dataset_valid=dataset_valid)
         done = (len(self.history) - self.first_epoch_) / max(self.max_epochs, 1)
-        share = 1.0 if self.radius_warmup <= 0 else min(1.0, done / self.radius_warmup)
+        warmup = self.radius_warmup or (self.attack.warmup if self.graph_ is not None else 0.0)
+        share = 1.0 if warmup <= 0 else min(1.0, done / warmup)
         self.radius_now_ = self.radius * share
 
     def get_dataset(self, X, y=None):
