@@ -2,6 +2,7 @@
 
 import itertools
 import pickle
+import warnings
 
 import numpy as np
 import pytest
@@ -336,6 +337,17 @@ def test_what_does_not_fit_is_refused_with_advice(options, word):
         RobustClassifier(**{"module": "additive", **options}).fit(X, y)
 
 
+@pytest.mark.parametrize("cls", [RobustClassifier, RobustRegressor])
+def test_a_model_no_better_than_a_constant_says_so(cls):
+    X, y = load_iris(return_X_y=True)
+    with pytest.warns(RobustnessWarning, match="no better than a constant"):
+        model = cls("additive", radius=9.0, **QUICK).fit(X, y > 0 if cls is RobustClassifier else y)
+    assert model.history_[-1]["robust_score"] <= model.history_[-1]["constant_score"] + 1e-9
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RobustnessWarning)
+        cls("additive", radius=0.1, **QUICK).fit(X, y)
+
+
 def test_images_are_no_tables():
     with pytest.raises(ValueError, match="tables"):
         RobustClassifier("additive").fit(np.zeros((4, 1, 8, 8)), [0, 1, 0, 1])
@@ -346,4 +358,3 @@ def test_options_of_the_module_are_searched_like_any_other():
     assert clone(model).set_params(module__n_bins=5).module.n_bins == 5
     X, y = load_iris(return_X_y=True)
     assert model.set_params(module__n_bins=5, **QUICK).fit(X, y).net_.module_.body.n_bins <= 6
-    assert RobustnessWarning  # constant columns are told of as ever
