@@ -18,13 +18,14 @@ from skrobust.nets._callbacks import Averaging, FitTasks, Keeper, RobustValidati
 from skrobust.nets._loader import Rows
 from skrobust.nets._modules import Network
 from skrobust.nets._net import ClassificationLoss, RegressionLoss, RobustNet
-from skrobust.nets._worst import LinearRows, WorstRows, distinct, stepped_rows
+from skrobust.nets._worst import LinearRows, WorstRows, distinct, is_box, stepped_rows
 from skrobust.smoothing import KL, LossGap, Squared
 
 __all__ = ["EXACT", "STEPS", "ExactNet", "fit_exact", "is_additive"]
 
 EXACT = (LossGap, Squared, KL)  # divergences whose worst case is known
 STEPS = 20  # optimiser steps in one epoch: one line of the history
+PRICED = 2**21  # entries times bins up to which prices are fitted in l1 and l2 balls
 SOFT = 0.01  # jumps from bin to bin much smaller than this cost next to nothing
 
 
@@ -347,5 +348,7 @@ def _prepare(
     if fresh:
         low, high = (to_numpy(torch.where(torch.isnan(x), x, e)) for e in (region.low, region.high))
         n_bins = factory.most_bins(len(x))
+        if factory.n_bins == "auto" and not is_box(region):  # each row looks at each bin, each step
+            n_bins = max(8, min(n_bins, PRICED // x.numel()))
         network.body.set_edges(place_edges(low, high, to_numpy(x), weight, n_bins, categorical))
     return categorical
