@@ -51,9 +51,8 @@ def main() -> None:
     OUTPUT.mkdir(exist_ok=True)
     display.figure_.savefig(OUTPUT / "additive.png", dpi=120)
     print(f"\nwhat each column adds: {OUTPUT / 'additive.png'}")
-    print(
-        display.frame().query("feature == @display.shapes[0].name").round(2).to_string(index=False)
-    )
+    for shape in display.shapes[:6]:
+        print(f"  {shape.name:<24} up to {shape.weight:.2f} of the logit")
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ from skrobust import (
     worst_case,
 )
 from skrobust.exceptions import UnsupportedEstimatorError
-from skrobust.trees import is_separable, tree_view, upper_bounds
+from skrobust.trees import as_sum, tree_view, upper_bounds
 
 X, Y = (part[::2] for part in load_iris(return_X_y=True))
 Z = X[:, :2]  # two columns: everything can be looked at
@@ -43,6 +43,7 @@ TREES = {
     "boosting": GradientBoostingClassifier(n_estimators=6, random_state=0),
     "histograms": HistGradientBoostingClassifier(max_iter=6, min_samples_leaf=3, random_state=0),
     "adaboost": AdaBoostClassifier(n_estimators=8, random_state=0),
+    "stumps": GradientBoostingClassifier(max_depth=1, n_estimators=30, random_state=0),
     "scaled": make_pipeline(
         StandardScaler(), RandomForestClassifier(9, max_depth=3, random_state=0)
     ),
@@ -92,11 +93,27 @@ def test_trees_never_prove_what_brute_force_breaks(name, threat):
         ])  # fmt: skip
         found = certify(model, rows, radius=radius, threat=THREATS[threat])
         assert not (found.certified & ~stays).any()
-        assert found.method == ("additive" if is_separable(tree_view(model)) else "trees")
+        assert found.method == ("trees" if as_sum(tree_view(model)) is None else "additive")
         settled = found.exact
         np.testing.assert_array_equal(found.certified[settled], stays[settled])
-        if name == "tree" or (name == "additive" and threat in ("linf", "bound")):
+        if name == "tree" or (name in ("additive", "stumps") and threat in ("linf", "bound")):
             assert settled.all()
+
+
+def test_stumps_added_up_by_column_are_the_same_model():
+    rows = np.r_[X, X + 0.05]
+    for model in (
+        GradientBoostingClassifier(max_depth=1, n_estimators=50, random_state=0),
+        HistGradientBoostingClassifier(max_leaf_nodes=2, max_iter=30, min_samples_leaf=3),
+        AdaBoostClassifier(n_estimators=20, random_state=0),
+    ):
+        forest = tree_view(model.fit(X, Y))
+        added = as_sum(forest)
+        assert added.n_trees <= 4 < forest.n_trees
+        rows[3, 2] = np.nan if isinstance(model, HistGradientBoostingClassifier) else rows[3, 2]
+        np.testing.assert_allclose(added.scores(rows), forest.scores(rows), rtol=1e-10, atol=1e-12)
+        rows[3, 2] = 1.0
+    assert as_sum(tree_view(RandomForestClassifier(3, random_state=0).fit(X, Y))) is None
 
 
 def test_joined_trees_prove_more_and_a_time_budget_proves_all():

@@ -17,7 +17,7 @@ from skrobust.inspection._style import COLORS, DARK, GRAY, own_axes, split_axes
 from skrobust.metrics._rows import Rows
 from skrobust.metrics._tasks import is_regression
 from skrobust.threats import check_threat
-from skrobust.trees import Forest, is_separable, tree_view
+from skrobust.trees import Forest, as_sum, one_of_each_cell, tree_view
 
 __all__ = ["AdditiveDisplay", "Shape"]
 
@@ -128,7 +128,8 @@ class AdditiveDisplay:
         radius = check_number("radius", radius, low=0)
         rows = Rows(X)
         forest = tree_view(estimator, rows.values.dtype, rows.column_types, rows.categories)
-        if forest is None or not is_separable(forest):
+        forest = None if forest is None else as_sum(forest)
+        if forest is None:
             raise UnsupportedEstimatorError(
                 f"{type(estimator).__name__} is no sum of functions of single columns that could be "
                 "drawn one by one. RobustClassifier('additive') is."
@@ -218,15 +219,7 @@ def _shapes(forest: Forest, aim, X: np.ndarray, names, threat, radius: float) ->
     cells, found = forest.cells, []
     inner = np.flatnonzero(forest.feature >= 0)
     owner = np.searchsorted(forest.roots, inner, side="right") - 1
-    depth = int(cells.counts.max()) + 1
-    each = np.full((depth, len(cells)), np.nan)  # a number of each cell, and a missing value last
-    for column, start in enumerate(cells.starts[:-1]):
-        count = cells.counts[column]
-        each[:count, column] = np.r_[
-            cells.last[start : start + count - 1], cells.first[start + count - 1]
-        ]
-    each = np.where(np.isinf(each), 0.0, each)
-    leaves = forest.leaves(each)
+    leaves = forest.leaves(one_of_each_cell(forest))
     center = np.nanmedian(X, axis=0)
     for tree, column in sorted(
         {(int(t), int(forest.feature[i])) for t, i in zip(owner, inner, strict=True)}
