@@ -224,7 +224,7 @@ def test_gradients_see_where_steps_lead_and_values_are_those_of_steps():
 def test_three_classes_under_every_divergence(divergence, threat):
     X, y = load_iris(return_X_y=True)
     model = RobustClassifier("additive", radius=0.1, divergence=divergence, threat=threat)
-    model.set_params(random_state=0).fit(X, y)
+    model.set_params(random_state=0, max_epochs=6).fit(X, y)
     assert model.score(X, y) > 0.9
     assert robust_accuracy_score(model, X, y, radius=0.1, threat=model.threat_) > 0.8
     assert model.history_[-1]["train_loss"] < model.history_[0]["train_loss"]
