@@ -9,6 +9,7 @@ from skrobust.certificates import (
 )
 from skrobust.estimators import RobustClassifier, RobustRegressor
 from skrobust.inspection import (
+    AdditiveDisplay,
     FeatureSensitivityDisplay,
     RobustnessCurveDisplay,
     TradeoffDisplay,
@@ -28,6 +29,7 @@ from skrobust.threats import LpBall
 __version__ = "0.1.0.dev0"
 
 __all__ = [
+    "AdditiveDisplay",
     "FeatureSensitivityDisplay",
     "LpBall",
     "RobustClassifier",

@@ -2,6 +2,7 @@
 
 import itertools
 import pickle
+import warnings
 
 import numpy as np
 import pytest
@@ -223,7 +224,7 @@ def test_gradients_see_where_steps_lead_and_values_are_those_of_steps():
 def test_three_classes_under_every_divergence(divergence, threat):
     X, y = load_iris(return_X_y=True)
     model = RobustClassifier("additive", radius=0.1, divergence=divergence, threat=threat)
-    model.set_params(random_state=0).fit(X, y)
+    model.set_params(random_state=0, max_epochs=6).fit(X, y)
     assert model.score(X, y) > 0.9
     assert robust_accuracy_score(model, X, y, radius=0.1, threat=model.threat_) > 0.8
     assert model.history_[-1]["train_loss"] < model.history_[0]["train_loss"]
@@ -336,6 +337,17 @@ def test_what_does_not_fit_is_refused_with_advice(options, word):
         RobustClassifier(**{"module": "additive", **options}).fit(X, y)
 
 
+@pytest.mark.parametrize("cls", [RobustClassifier, RobustRegressor])
+def test_a_model_no_better_than_a_constant_says_so(cls):
+    X, y = load_iris(return_X_y=True)
+    with pytest.warns(RobustnessWarning, match="no better than a constant"):
+        model = cls("additive", radius=9.0, **QUICK).fit(X, y > 0 if cls is RobustClassifier else y)
+    assert model.history_[-1]["robust_score"] <= model.history_[-1]["constant_score"] + 1e-9
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RobustnessWarning)
+        cls("additive", radius=0.1, **QUICK).fit(X, y)
+
+
 def test_images_are_no_tables():
     with pytest.raises(ValueError, match="tables"):
         RobustClassifier("additive").fit(np.zeros((4, 1, 8, 8)), [0, 1, 0, 1])
@@ -346,4 +358,3 @@ def test_options_of_the_module_are_searched_like_any_other():
     assert clone(model).set_params(module__n_bins=5).module.n_bins == 5
     X, y = load_iris(return_X_y=True)
     assert model.set_params(module__n_bins=5, **QUICK).fit(X, y).net_.module_.body.n_bins <= 6
-    assert RobustnessWarning  # constant columns are told of as ever

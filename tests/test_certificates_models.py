@@ -1,10 +1,12 @@
 """Certificates of trees, additive models, neighbours and RBF machines against brute force."""
 
+import functools
 import itertools
 
 import numpy as np
 import pytest
 import torch
+from sklearn.base import clone
 from sklearn.datasets import load_iris
 from sklearn.ensemble import (
     AdaBoostClassifier,
@@ -32,7 +34,7 @@ from skrobust import (
     worst_case,
 )
 from skrobust.exceptions import UnsupportedEstimatorError
-from skrobust.trees import is_separable, tree_view, upper_bounds
+from skrobust.trees import as_sum, tree_view, upper_bounds
 
 X, Y = (part[::2] for part in load_iris(return_X_y=True))
 Z = X[:, :2]  # two columns: everything can be looked at
@@ -43,6 +45,7 @@ TREES = {
     "boosting": GradientBoostingClassifier(n_estimators=6, random_state=0),
     "histograms": HistGradientBoostingClassifier(max_iter=6, min_samples_leaf=3, random_state=0),
     "adaboost": AdaBoostClassifier(n_estimators=8, random_state=0),
+    "stumps": GradientBoostingClassifier(max_depth=1, n_estimators=30, random_state=0),
     "scaled": make_pipeline(
         StandardScaler(), RandomForestClassifier(9, max_depth=3, random_state=0)
     ),
@@ -54,6 +57,11 @@ THREATS = {
     "l1": LpBall("l1", scale=[1.0, 0.5]),
     "bound": LpBall(bounds=([4.5, 2.0], [9.0, 4.5]), direction={0: "up"}),
 }
+
+
+@functools.cache
+def fitted(name):
+    return clone(TREES[name]).fit(Z, Y)
 
 
 def places(model, threat, rows, radius):
@@ -82,9 +90,9 @@ def places(model, threat, rows, radius):
 @pytest.mark.parametrize("name", TREES)
 @pytest.mark.parametrize("threat", THREATS)
 def test_trees_never_prove_what_brute_force_breaks(name, threat):
-    model = TREES[name].fit(Z, Y)
-    rows = np.clip(Z, [4.5, 2.0], [9.0, 4.5])[::3]
-    for radius in (0.05, 0.2, 0.5):
+    model = fitted(name)
+    rows = np.clip(Z, [4.5, 2.0], [9.0, 4.5])[::6]
+    for radius in (0.05, 0.4):
         answers = model.predict(rows)
         stays = np.array([
             (model.predict(z) == own).all()
@@ -92,13 +100,30 @@ def test_trees_never_prove_what_brute_force_breaks(name, threat):
         ])  # fmt: skip
         found = certify(model, rows, radius=radius, threat=THREATS[threat])
         assert not (found.certified & ~stays).any()
-        assert found.method == ("additive" if is_separable(tree_view(model)) else "trees")
+        assert found.method == ("trees" if as_sum(tree_view(model)) is None else "additive")
         settled = found.exact
         np.testing.assert_array_equal(found.certified[settled], stays[settled])
-        if name == "tree" or (name == "additive" and threat in ("linf", "bound")):
+        if name == "tree" or (name in ("additive", "stumps") and threat in ("linf", "bound")):
             assert settled.all()
 
 
+def test_stumps_added_up_by_column_are_the_same_model():
+    rows = np.r_[X, X + 0.05]
+    for model in (
+        GradientBoostingClassifier(max_depth=1, n_estimators=50, random_state=0),
+        HistGradientBoostingClassifier(max_leaf_nodes=2, max_iter=30, min_samples_leaf=3),
+        AdaBoostClassifier(n_estimators=20, random_state=0),
+    ):
+        forest = tree_view(model.fit(X, Y))
+        added = as_sum(forest)
+        assert added.n_trees <= 4 < forest.n_trees
+        rows[3, 2] = np.nan if isinstance(model, HistGradientBoostingClassifier) else rows[3, 2]
+        np.testing.assert_allclose(added.scores(rows), forest.scores(rows), rtol=1e-10, atol=1e-12)
+        rows[3, 2] = 1.0
+    assert as_sum(tree_view(RandomForestClassifier(3, random_state=0).fit(X, Y))) is None
+
+
+@pytest.mark.slow
 def test_joined_trees_prove_more_and_a_time_budget_proves_all():
     model = RandomForestClassifier(20, max_depth=5, random_state=1).fit(X, Y)
     rows, radius = X[1::4], 0.3
@@ -153,14 +178,15 @@ def test_missing_values_and_categories_of_histograms():
     assert moved <= attacked < still
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norm", ["l1", "l2"])
 def test_additive_models_in_balls_are_settled_for_most_rows(norm):
-    model = RobustClassifier("additive", threat=norm, radius=0.4, random_state=0).fit(X, Y)
+    model = RobustClassifier("additive", threat=norm, radius=0.4, max_epochs=8).fit(X, Y)
     found = certify(model, X, Y, radius=0.4, threat=norm)
     attacked = robust_accuracy_score(model, X, Y, radius=0.4, threat=norm, random_state=0)
     assert found.certified.mean() <= attacked <= found.certified.mean() + 0.05
     assert found.exact.mean() > 0.8
-    some = slice(1, None, 6)
+    some = slice(1, None, 10)
     proven = certify(model, X[some], Y[some], radius=0.4, threat=norm, time_budget=30.0)
     assert proven.exact.all()
     assert found.certified[some].sum() <= proven.certified.sum()
@@ -197,7 +223,7 @@ def test_machines_never_prove_what_a_search_breaks(name, norm):
     y = Y > 0 if name == "two classes" else Y
     threat = LpBall(norm, scale=[1.0, 2.0, 1.0, 0.5], frozen=[1])
     model = MACHINES[name].fit(X, y)
-    rows = X[::5]
+    rows = X[::8]
     found = certify(model, rows, threat=threat)
     assert found.method == ("neighbours" if "neighbour" in name else "rbf")
     assert (found.radius > 0).mean() > 0.7
@@ -206,8 +232,8 @@ def test_machines_never_prove_what_a_search_breaks(name, norm):
             one = slice(row, row + 1)
             radius = share * found.radius[row]
             assert tried(model, rows[one], threat, radius, 300, row).all()
-    attacked = robust_accuracy_score(model, rows, y[::5], radius=0.2, threat=threat, random_state=0)
-    assert certified_accuracy_score(model, rows, y[::5], radius=0.2, threat=threat) <= attacked
+    attacked = robust_accuracy_score(model, rows, y[::8], radius=0.2, threat=threat, random_state=0)
+    assert certified_accuracy_score(model, rows, y[::8], radius=0.2, threat=threat) <= attacked
 
 
 def test_one_neighbour_on_a_line_is_half_way():
@@ -244,3 +270,27 @@ def test_svr_is_enclosed():
 def test_what_cannot_be_proven_is_named(model, method, word):
     with pytest.raises(UnsupportedEstimatorError, match=word):
         certify(model.fit(X, Y), X, method=method)
+
+
+@pytest.mark.slow
+def test_a_million_places_within_what_is_proven():
+    """Random places, many of them in corners, at 0.999 of each row's own proven radius."""
+    rng, n_tried, n_wrong = np.random.default_rng(0), 0, 0
+    models = {**TREES, **MACHINES}
+    for name, model in models.items():
+        columns = 2 if name in TREES else 4
+        y = Y > 0 if name == "two classes" else Y
+        model.fit(X[:, :columns], y)
+        for norm in ("linf", "l2", "l1"):
+            threat = LpBall(norm, scale=np.linspace(0.5, 1.5, columns))
+            found = certify(model, X[:, :columns], threat=threat)
+            kept = (found.radius > 0) & np.isfinite(found.radius)
+            rows, radius = X[kept][:, :columns], 0.999 * found.radius[kept]
+            rows, radius = rows.repeat(500, axis=0), radius.repeat(500)
+            way = rng.normal(size=rows.shape) * rng.integers(0, 2, rows.shape)
+            region = threat.region(torch.as_tensor(rows), torch.as_tensor(radius))
+            z = region.project(torch.as_tensor(rows + 3 * radius[:, None] * way)).numpy()
+            n_wrong += int((model.predict(z) != found.prediction[kept].repeat(500)).sum())
+            n_tried += len(z)
+    assert n_wrong == 0
+    assert n_tried > 1_000_000

@@ -37,7 +37,7 @@ class TreeProver(Prover):
 
     def __init__(self, estimator: Any, threat: Threat, rows: Rows, settings: Settings):
         self.threat = threat
-        self.forest = _read(estimator, rows)
+        self.forest = self._suited(_read(estimator, rows), estimator)
         self.clock = None if settings.time_budget is None else Clock(settings.time_budget)
         one = self.forest.n_trees == 1
         self.exact = (one or (is_separable(self.forest) and _is_box(threat, rows))) and not (
@@ -45,7 +45,11 @@ class TreeProver(Prover):
         )
         largest = np.abs(self.forest.values).max(initial=0.0) * self.forest.n_trees
         self.slack = SLACK * (largest + np.abs(self.forest.base).max()) / self.forest.divisor
-        self._sure: dict[bytes, np.ndarray] = {}
+
+    @classmethod
+    def _suited(cls, forest: Forest, estimator: Any) -> Forest:
+        """The forest as it is proven; an error where it is none that the prover is for."""
+        return forest
 
     def outputs(self, X: Tensor, radius: Tensor) -> tuple[Tensor, Tensor]:
         units = np.eye(self.forest.n_outputs)

@@ -11,7 +11,8 @@ PARAMETERS = """
 Parameters
 ----------
 module : str or callable, default="auto"
-    The network: ``"linear"``, ``"mlp"`` (tables), ``"conv1d"`` (series, X of shape (n, channels,
+    The network: ``"linear"``, ``"additive"`` (a sum of step functions of single columns, or
+    :class:`skrobust.nets.Additive` with options), ``"mlp"`` (tables), ``"conv1d"`` (series, X of shape (n, channels,
     length)), ``"cnn"`` (images, X of shape (n, channels, height, width)), ``"auto"`` (by the shape
     of X), or a factory ``(n_features or row shape, n_outputs) -> nn.Module`` of logits. Instances
     are refused: they would keep their weights through ``clone``. Named modules standardise their
@@ -29,7 +30,7 @@ attack : str or Attack, default="auto"
     How the worst nearby row is searched: ``"single"`` (one step, from where the row went last
     time), ``"pgd"``, ``"apgd"``, ``"noise"``, ``"exact"`` (linear module) or an attack object.
     ``"auto"`` is ``"single"``: about the robustness of many steps for three times the price of plain
-    training.
+    training; modules "linear" and "additive" are trained on their exact worst case.
 divergence : str, Divergence or callable, default={divergence!r}
     What is made worst: ``"kl"`` (class probabilities), ``"squared"`` (outputs), ``"loss"`` (growth
     of the loss), ``"gradient"`` (first order, no attack), ``"consistency"`` (noisy copies, no

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-import torch
 
+from skrobust._torch import to_tensor
 from skrobust.attacks import Exact
 from skrobust.exceptions import invalid
 from skrobust.nets import EXACT, Additive, Recipe
@@ -41,7 +41,7 @@ def solves_exactly(estimator, X: np.ndarray, threat: Threat, divergence: Diverge
         and whole
         and estimator.preprocessor is None
         and isinstance(divergence, EXACT)
-        and threat.region(torch.as_tensor(X[:1]), 0.0).exact_steepest
+        and threat.region(to_tensor(X[:1]), 0.0).exact_steepest
     )
 
 

@@ -66,7 +66,7 @@ def default_max_epochs(n_rows: int, batch_size: int, n_steps: int, share: float 
     >>> default_max_epochs(455, 57, 1000), default_max_epochs(10_000, 64, 2000)
     (100, 13)
     >>> default_max_epochs(10_000, 64, 2000, share=0.3)
-    5
+    4
     """
     epochs = min(100, max(10, ceil(n_steps / ceil(n_rows / batch_size))))
     return ceil(share * epochs)

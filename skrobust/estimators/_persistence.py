@@ -29,9 +29,10 @@ def trusted_types() -> list[str]:
     """
     from skrobust.estimators._classifier import RobustClassifier
     from skrobust.estimators._regressor import RobustRegressor
+    from skrobust.nets import Additive
     from skrobust.threats._numbers import Bounds
 
-    found = {RobustClassifier, RobustRegressor, Bounds}
+    found = {RobustClassifier, RobustRegressor, Bounds, Additive}
     for package, base in (
         (skrobust.threats, skrobust.threats.Threat),
         (skrobust.attacks, skrobust.attacks.Attack),

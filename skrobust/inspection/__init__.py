@@ -1,5 +1,6 @@
 """Reports, pictures and doubts: what a robust score is worth, and where a model is weak."""
 
+from skrobust.inspection._additive_display import AdditiveDisplay
 from skrobust.inspection._curve_display import RobustnessCurveDisplay
 from skrobust.inspection._diagnostics import diagnose
 from skrobust.inspection._finding import Finding
@@ -9,6 +10,7 @@ from skrobust.inspection._tradeoff_display import TradeoffDisplay
 from skrobust.inspection._worst_case_display import WorstCaseDisplay
 
 __all__ = [
+    "AdditiveDisplay",
     "FeatureSensitivityDisplay",
     "Finding",
     "RobustnessCurveDisplay",

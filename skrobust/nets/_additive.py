@@ -32,7 +32,8 @@ class Additive(BaseEstimator):
     Parameters
     ----------
     n_bins : int or "auto", default="auto"
-        The most bins of a column; "auto" is ``2 sqrt(n)``, from 16 to 128.
+        The most bins of a column; "auto" is ``2 sqrt(n)``, from 16 to 128; fewer for large tables
+        in l1 and l2 balls, where a fit takes time in proportion to rows, columns and bins.
     ridge : float, default=0.2
         Weight of the squares of ``v``, times the number of distinct rows.
     variation : float, default=0.3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from math import cos, pi
 
 import numpy as np
@@ -10,19 +11,21 @@ from torch import Tensor, nn
 from torch.nn.functional import pad, softplus
 
 from skrobust._torch import seeded, to_numpy
+from skrobust.exceptions import RobustnessWarning
 from skrobust.nets._additive import Additive, StepSum, place_edges
 from skrobust.nets._build import Recipe
 from skrobust.nets._callbacks import Averaging, FitTasks, Keeper, RobustValidation
 from skrobust.nets._loader import Rows
 from skrobust.nets._modules import Network
 from skrobust.nets._net import ClassificationLoss, RegressionLoss, RobustNet
-from skrobust.nets._worst import LinearRows, WorstRows, distinct, stepped_rows
+from skrobust.nets._worst import LinearRows, WorstRows, distinct, is_box, stepped_rows
 from skrobust.smoothing import KL, LossGap, Squared
 
 __all__ = ["EXACT", "STEPS", "ExactNet", "fit_exact", "is_additive"]
 
 EXACT = (LossGap, Squared, KL)  # divergences whose worst case is known
 STEPS = 20  # optimiser steps in one epoch: one line of the history
+PRICED = 2**21  # entries times bins up to which prices are fitted in l1 and l2 balls
 SOFT = 0.01  # jumps from bin to bin much smaller than this cost next to nothing
 
 
@@ -72,6 +75,14 @@ class Problem:
             else:
                 found[index] = (rows.most(_against(k, self.network)) < 0).all(dim=1).double()
         return float((self.weight * found).sum() / self.weight.sum())
+
+    def constant_score(self) -> float:
+        """The same for the best constant."""
+        share = self.weight / self.weight.sum()
+        if self.recipe.is_classifier:
+            return float(torch.bincount(self.y, share).amax())
+        mean = share @ self.y
+        return -float(share @ (self.y - mean).square().sum(dim=1))
 
     def _rows_loss(self, k: int | None, index: Tensor, rows: WorstRows) -> Tensor:
         smoothing, divergence = self.recipe.smoothing, self.recipe.divergence
@@ -258,6 +269,8 @@ def fit_exact(
         if prices:
             net.optimizer_.add_param_group({"params": prices})
         net.partial_fit(Rows(*tensors))
+    if recipe.smoothing > 0 and recipe.radius > 0 and keeper.epoch_:
+        _warn_if_constant(net, problem)
     del net.problem, net.penalty  # they hold the data
     if prices:
         del net.optimizer_.param_groups[-1]
@@ -266,6 +279,29 @@ def fit_exact(
     ]
     net.callbacks = list(recipe.callbacks)
     return net, keeper
+
+
+def _warn_if_constant(net: ExactNet, problem: Problem) -> None:
+    """Say so when a constant prediction would do as well on the training rows, exactly."""
+    with torch.no_grad():
+        found, constant = problem.robust_score(), problem.constant_score()
+    net.history.record("robust_score", found)
+    net.history.record("constant_score", constant)
+    if found > constant + 1e-9:
+        return
+    if problem.recipe.is_classifier:
+        figures = f"keeps {found:.1%} of the training rows right when they move by the radius, and "
+        figures += f"the most frequent class alone is right for {constant:.1%}"
+    else:
+        figures = f"has a worst loss of {-found:.2f} on the training rows (in variances of y) when "
+        figures += f"they move by the radius, and their mean has {-constant:.2f}"
+    warnings.warn(
+        f"The robust model is no better than a constant: it {figures}. Nothing of its kind may be: "
+        f"lower radius ({net.radius:g} now), or give every column a step of its own "
+        "(LpBall(scale='std')).",
+        RobustnessWarning,
+        stacklevel=2,
+    )
 
 
 def _make_net(recipe: Recipe, callbacks: list) -> ExactNet:
@@ -312,5 +348,7 @@ def _prepare(
     if fresh:
         low, high = (to_numpy(torch.where(torch.isnan(x), x, e)) for e in (region.low, region.high))
         n_bins = factory.most_bins(len(x))
+        if factory.n_bins == "auto" and not is_box(region):  # each row looks at each bin, each step
+            n_bins = max(8, min(n_bins, PRICED // x.numel()))
         network.body.set_edges(place_edges(low, high, to_numpy(x), weight, n_bins, categorical))
     return categorical

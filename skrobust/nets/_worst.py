@@ -16,7 +16,15 @@ from torch import Tensor
 
 from skrobust.threats import Region
 
-__all__ = ["LinearRows", "PricedRows", "SteppedRows", "WorstRows", "distinct", "stepped_rows"]
+__all__ = [
+    "LinearRows",
+    "PricedRows",
+    "SteppedRows",
+    "WorstRows",
+    "distinct",
+    "is_box",
+    "stepped_rows",
+]
 
 
 class WorstRows(Protocol):
@@ -217,10 +225,16 @@ def stepped_rows(module, region: Region) -> SteppedRows:
     low, high = (
         torch.where(torch.isnan(region.x), region.x, end) for end in (region.low, region.high)
     )
-    norm = getattr(getattr(region, "ball", region), "norm", None)
-    if norm is None or norm.is_box:
+    if is_box(region):
         return SteppedRows(module, low, region.x, high)
-    return PricedRows(module, low, region.x, high, region, norm.order)
+    order = getattr(region, "ball", region).norm.order
+    return PricedRows(module, low, region.x, high, region, order)
+
+
+def is_box(region: Region) -> bool:
+    """Whether columns move each by itself."""
+    norm = getattr(getattr(region, "ball", region), "norm", None)
+    return norm is None or norm.is_box
 
 
 def distinct(x: np.ndarray, y: np.ndarray, weight: np.ndarray):

@@ -13,8 +13,9 @@ from skrobust.trees._exact import solve, tree_bounds
 from skrobust.trees._forest import Forest
 from skrobust.trees._reach import Reach, Space, reach
 from skrobust.trees._rules import changed, is_enumerated, leaps_of
+from skrobust.trees._sums import is_separable
 
-__all__ = ["Clock", "is_separable", "upper_bounds"]
+__all__ = ["Clock", "upper_bounds"]
 
 MOST_PAIRS = 30_000  # boxes that one merging of two groups of trees may give
 
@@ -28,22 +29,6 @@ class Clock:
     @property
     def left(self) -> float:
         return 0.0 if self.end is None else max(0.0, self.end - time.monotonic())
-
-
-def is_separable(forest: Forest) -> bool:
-    """Whether each tree asks for one column that no other tree asks for: an additive model.
-
-    >>> from sklearn.datasets import load_iris
-    >>> from sklearn.tree import DecisionTreeClassifier
-    >>> from skrobust.trees import tree_view
-    >>> X, y = load_iris(return_X_y=True)
-    >>> is_separable(tree_view(DecisionTreeClassifier(max_depth=1).fit(X, y)))
-    True
-    """
-    inner = np.flatnonzero(forest.feature >= 0)
-    tree = np.searchsorted(forest.roots, inner, side="right") - 1
-    pairs = np.unique(np.stack([tree, forest.feature[inner]], axis=1), axis=0)
-    return len(np.unique(pairs[:, 0])) == len(pairs) == len(np.unique(pairs[:, 1]))
 
 
 def upper_bounds(
