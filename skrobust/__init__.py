@@ -1,7 +1,12 @@
 """Robust learning for scikit-learn: models whose output stays put when the input moves a little."""
 
 from skrobust.bridge import as_torch
-from skrobust.certificates import certified_accuracy_score, certify
+from skrobust.certificates import (
+    SmoothedClassifier,
+    SmoothedRegressor,
+    certified_accuracy_score,
+    certify,
+)
 from skrobust.estimators import RobustClassifier, RobustRegressor
 from skrobust.inspection import (
     FeatureSensitivityDisplay,
@@ -29,6 +34,8 @@ __all__ = [
     "RobustRegressor",
     "RobustScorer",
     "RobustnessCurveDisplay",
+    "SmoothedClassifier",
+    "SmoothedRegressor",
     "TradeoffDisplay",
     "WorstCaseDisplay",
     "as_torch",

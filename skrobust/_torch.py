@@ -14,6 +14,7 @@ from sklearn.utils import check_random_state
 from torch import Tensor, nn
 
 __all__ = [
+    "Frozen",
     "differences",
     "evaluating",
     "generator_from",
@@ -81,6 +82,31 @@ def evaluating(module: nn.Module) -> Iterator[nn.Module]:
             part.training = mode
         for parameter, flag in flags:
             parameter.requires_grad_(flag)
+
+
+class Frozen:
+    """:func:`evaluating` for a module that enters it a thousand times: looked through once.
+
+    Modes are left alone where ``modes`` is false: no layer of the module cares.
+    """
+
+    def __init__(self, module: nn.Module, modes: bool = True):
+        self.module = module
+        self.parts = [part for part in module.modules() if part.training] if modes else []
+        self.parameters = [p for p in module.parameters() if p.requires_grad]
+
+    def __enter__(self) -> nn.Module:
+        self._set(False)
+        return self.module
+
+    def __exit__(self, *error) -> None:
+        self._set(True)
+
+    def _set(self, flag: bool) -> None:
+        for part in self.parts:
+            part.training = flag
+        for parameter in self.parameters:
+            parameter.requires_grad = flag
 
 
 def per_row(values: Tensor, like: Tensor) -> Tensor:

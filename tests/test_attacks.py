@@ -16,6 +16,7 @@ from skrobust.attacks import (
     Noise,
     Objective,
     Search,
+    Single,
     Survivors,
     WorstOf,
     as_objective,

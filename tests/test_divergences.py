@@ -9,6 +9,7 @@ from skrobust._torch import evaluating
 from skrobust.smoothing import (
     DIVERGENCES,
     KL,
+    Consistency,
     Gradient,
     LossGap,
     Setting,
@@ -49,7 +50,8 @@ def test_kl_has_finite_gradients_when_softmax_saturates():
 def test_squared_and_loss_gap_are_the_formulas():
     np.testing.assert_allclose(compare(Squared()), ((MOVED - OUTPUT) ** 2).sum(axis=1))
     nll = [-log_softmax(f, axis=1)[np.arange(7), Y] for f in (MOVED, OUTPUT)]
-    np.testing.assert_allclose(compare(LossGap()), nll[0] - nll[1])
+    assert (nll[0] < nll[1]).any() and (nll[0] > nll[1]).any()
+    np.testing.assert_allclose(compare(LossGap()), np.maximum(nll[0] - nll[1], 0))
 
 
 @pytest.mark.parametrize(("norm", "dual"), [("linf", 1), ("l2", 2), ("l1", np.inf)])
@@ -80,6 +82,57 @@ def test_gradient_can_be_differentiated_again():
     assert net[0].weight.grad.abs().sum() > 0
 
 
+def noisy_setting(forward, loss, x, threat, radius=0.3):
+    generator = torch.Generator().manual_seed(5)
+    return Setting(forward, loss, lambda: threat.region(x, radius), None, generator)
+
+
+def copies(x, std, m):
+    generator = torch.Generator().manual_seed(5)
+    draws = torch.randn((m, *x.shape), dtype=x.dtype, generator=generator)
+    return [(x + std * draw).numpy() for draw in draws]
+
+
+@pytest.mark.parametrize("m", [2, 4])
+def test_consistency_is_the_formula_of_its_paper(m):
+    """With smoothing=1: the loss of noisy rows, and the two terms written with probabilities."""
+    x, y = torch.as_tensor(RNG.normal(size=(7, 4))), torch.as_tensor(Y)
+    weight, scale = RNG.normal(size=(4, 3)), np.array([1.0, 2.0, 0.5, 3.0])
+    forward = lambda rows: rows @ torch.as_tensor(weight)
+    threat = LpBall("l2", scale=scale, frozen=[1])
+    setting = noisy_setting(forward, cross_entropy, x, threat)
+    output = forward(x)
+    found = Consistency(m, pull=3.0, sharpness=0.7).penalty(x, output, y, setting)
+    std = torch.as_tensor(0.3 * scale * [1, 0, 1, 1])
+    p = np.stack([softmax(z @ weight, axis=1) for z in copies(x, std, m)])
+    mean = p.mean(axis=0)
+    nll = -np.log(p[:, np.arange(7), Y]).mean(axis=0)
+    kl = (mean * (np.log(mean) - np.log(p))).sum(axis=2).mean(axis=0)
+    expected = nll + 3.0 * kl - 0.7 * (mean * np.log(mean)).sum(axis=1)
+    total = found.numpy() + cross_entropy(output, y).numpy()
+    np.testing.assert_allclose(total, expected, rtol=1e-9)
+
+
+def test_consistency_of_a_regressor_is_the_variance():
+    x, y = torch.as_tensor(RNG.normal(size=(7, 4))), torch.as_tensor(RNG.normal(size=(7, 2)))
+    weight = RNG.normal(size=(4, 2))
+    forward = lambda rows: rows @ torch.as_tensor(weight)
+    squared = lambda output, y: (output - y).square().sum(dim=1)
+    setting = noisy_setting(forward, squared, x, LpBall())
+    found = Consistency(3, pull=2.0).penalty(x, forward(x), y, setting).numpy()
+    answers = np.stack([z @ weight for z in copies(x, 0.3, 3)])
+    expected = ((answers - y.numpy()) ** 2).sum(axis=2).mean(axis=0) + 2 * answers.var(0).sum(1)
+    np.testing.assert_allclose(found + squared(forward(x), y).numpy(), expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize(("option", "value"), [("n_copies", 1), ("pull", -1), ("sharpness", "a")])
+def test_options_of_consistency(option, value):
+    x = torch.zeros(7, 4)
+    setting = noisy_setting(lambda rows: rows, None, x, LpBall())
+    with pytest.raises((ValueError, TypeError), match=option):
+        Consistency(**{option: value}).penalty(x, x, torch.as_tensor(Y), setting)
+
+
 def test_names_objects_and_functions_are_coerced():
     for name, cls in DIVERGENCES.items():
         assert isinstance(check_divergence(name), cls)
@@ -90,7 +143,9 @@ def test_names_objects_and_functions_are_coerced():
 
 @pytest.mark.parametrize("bad", ["KL", "hinge", 3, None, KL])
 def test_bad_divergences_are_named(bad):
-    with pytest.raises(ValueError, match=r"divergence=.*'gradient', 'kl', 'loss', 'squared'"):
+    with pytest.raises(
+        ValueError, match=r"divergence=.*'consistency', 'gradient', 'kl', 'loss', 'squared'"
+    ):
         check_divergence(bad)
 
 

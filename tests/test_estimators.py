@@ -63,7 +63,7 @@ def series(n=60, channels=2, length=20, seed=0):
 
 @pytest.mark.parametrize(
     ("module", "divergence", "threat"),
-    [("auto", d, "linf") for d in ("kl", "squared", "loss", "gradient")]
+    [("auto", d, "linf") for d in ("kl", "squared", "loss", "gradient", "consistency")]
     + [("linear", d, "l2") for d in ("kl", "gradient")]
     + [("auto", "kl", "l2"), ("auto", "kl", "l1"), ("auto", "gradient", "l1")],
 )

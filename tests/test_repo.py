@@ -21,6 +21,7 @@ PACKAGES = [
     "bridge",
     "estimators",
     "metrics",
+    "certificates",
     "datasets",
     "testing",
 ]

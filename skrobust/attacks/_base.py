@@ -43,6 +43,8 @@ class Attack(BaseEstimator):
 
     needs_gradient = True
     remembers = False  # whether training hands each row's last perturbation back as its start
+    margins = False  # whether training climbs margins where a divergence may be replaced by them
+    is_blind = False  # whether points come back without a look at their values
 
     def maximize(
         self,

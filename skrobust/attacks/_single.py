@@ -24,8 +24,13 @@ class Single(Attack):
     n_steps : int
         Steps of one call.
     step_size : float, optional
-        In units of the threat's ``scale``, as the radius. None: the radius for one step,
-        ``radius / n_steps * 1.25`` for more.
+        In units of the threat's ``scale``, as the radius. None: half the radius for rows that
+        have a start (longer steps jump between the corners of the ball, and training learns the
+        corners alone); ``radius / n_steps`` for rows that have none.
+    margins : bool
+        In training of classifiers: whether to climb the margin lost, ``max_{k != y} f_k - f_y``,
+        where ``divergence`` is "kl" or "loss", instead of the divergence itself. A margin has a
+        slope where probabilities saturate, and one step needs a good one.
     verify : bool
         Whether start and end are evaluated and the best of them and the row is returned, as any
         attack does (two more forward passes), or, as in training, the end point without a look.
@@ -38,15 +43,26 @@ class Single(Attack):
     >>> x, start = torch.zeros(1, 2), torch.tensor([[0.5, -0.5]])
     >>> moved = Single().maximize(lambda z: z.sum(dim=1), x, LpBall("linf"), 0.5, start)
     >>> moved.z
-    tensor([[0.5000, 0.5000]])
+    tensor([[ 0.5000, -0.2500]])
     """
 
     remembers = True
 
-    def __init__(self, n_steps: int = 1, step_size: float | None = None, verify: bool = True):
+    def __init__(
+        self,
+        n_steps: int = 1,
+        step_size: float | None = None,
+        margins: bool = True,
+        verify: bool = True,
+    ):
         self.n_steps = n_steps
         self.step_size = step_size
+        self.margins = margins
         self.verify = verify
+
+    @property
+    def is_blind(self) -> bool:
+        return not self.verify
 
     def search(
         self,
@@ -65,11 +81,10 @@ class Single(Attack):
         return region.realize(self._climb(fn.within(region), region, start, generator, None))
 
     def _climb(self, fn, region, start, generator, best: Best | None) -> Tensor:
-        z = beginning(region, start, generator) if best is not None or start is None else start
         size = self.step_size
         if size is None:
-            share = 1.0 if self.n_steps == 1 else 1.25 / self.n_steps
-            size = share * region.radius
+            size = region.radius * (0.5 if start is not None else 1.0 / self.n_steps)
+        z = beginning(region, start, generator) if best is not None or start is None else start
         for _ in range(self.n_steps):
             here = fn.gradient(z)
             if best is not None:

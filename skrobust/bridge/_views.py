@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from skrobust.exceptions import invalid
+from skrobust.nets import StepSum
 
 __all__ = [
     "Affine",
@@ -256,7 +257,7 @@ def has_steps(module: nn.Module) -> bool:
     >>> has_steps(Affine([[1.0]]))
     False
     """
-    return any(part.steps for part in module.modules() if isinstance(part, View))
+    return any(part.steps for part in module.modules() if isinstance(part, (View, StepSum)))
 
 
 def affine_map(module: nn.Module, n_features: int) -> tuple[Tensor, Tensor]:

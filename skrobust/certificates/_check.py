@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+from skrobust.certificates._additive import AdditiveProver
 from skrobust.certificates._base import Prover, Settings
 from skrobust.certificates._branch import BranchProver
+from skrobust.certificates._by_noise import ByNoise
+from skrobust.certificates._kernels import NeighbourProver, RbfProver
 from skrobust.certificates._networks import (
     CrownProver,
     IntervalProver,
     LinearProver,
     LipschitzProver,
 )
+from skrobust.certificates._trees import TreeProver
 from skrobust.exceptions import UnsupportedEstimatorError, invalid
 from skrobust.metrics._rows import Rows
 from skrobust.threats import Threat
@@ -20,10 +24,21 @@ __all__ = ["AUTO", "PROVERS", "find_prover"]
 
 PROVERS: dict[str, type[Prover]] = {
     prover.name: prover
-    for prover in (LinearProver, CrownProver, IntervalProver, LipschitzProver, BranchProver)
+    for prover in (
+        LinearProver,
+        AdditiveProver,
+        TreeProver,
+        CrownProver,
+        IntervalProver,
+        LipschitzProver,
+        BranchProver,
+        NeighbourProver,
+        RbfProver,
+        ByNoise,
+    )
 }
 # What "auto" tries, one after the other: what is exact first, and then what is cheap.
-AUTO: tuple[str, ...] = ("linear", "crown")
+AUTO: tuple[str, ...] = ("linear", "additive", "trees", "crown", "neighbours", "rbf", "noise")
 
 
 def find_prover(

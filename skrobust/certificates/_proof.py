@@ -152,8 +152,9 @@ def search(margin: Callable[[Tensor, Tensor], Tensor], n: int, precision: float)
     at 0, infinity where it is at 2^50. What is returned was itself proven, however the margin
     behaves in between.
 
-    >>> search(lambda rows, radius: torch.tensor([1.0, 9.0]).double()[rows] - radius**2, 2, 1e-6)
-    array([1.       , 2.9999988])
+    >>> margin = lambda rows, radius: torch.tensor([1.0, 9.0]).double()[rows] - radius**2
+    >>> search(margin, 2, 1e-6).round(4)
+    array([1., 3.])
     """
     low, high = torch.zeros(n, dtype=torch.float64), torch.full((n,), torch.inf).double()
     inner = margin(torch.arange(n), low)  # the margins at low and at high

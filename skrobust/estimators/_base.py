@@ -21,6 +21,7 @@ from skrobust._compat import (
 from skrobust._torch import to_numpy, to_tensor
 from skrobust.attacks import Exact, check_attack
 from skrobust.bridge import as_torch
+from skrobust.estimators._exact import is_additive, solves_exactly, to_the_end
 from skrobust.estimators._options import (
     Options,
     check_device,
@@ -30,7 +31,17 @@ from skrobust.estimators._options import (
     constant_columns,
 )
 from skrobust.exceptions import RobustnessWarning, invalid
-from skrobust.nets import Probe, Recipe, Rows, build_network, fit_net, freeze, thaw
+from skrobust.nets import (
+    Probe,
+    Recipe,
+    Rows,
+    adopt,
+    build_network,
+    fit_exact,
+    fit_net,
+    freeze,
+    thaw,
+)
 from skrobust.smoothing import check_divergence
 from skrobust.threats import check_threat
 
@@ -89,26 +100,27 @@ length), or (n_samples, n_channels, height, width)
         threat = check_threat(self.threat).bind(
             X, feature_names=getattr(self, "feature_names_in_", None)
         )
-        recipe = self._recipe(X, n_outputs, threat, options, rng)
+        recipe, exact = self._recipe(X, n_outputs, threat, options, rng)
         tasks = self._begin_tasks(X, y, recipe.max_epochs)
         recipe.tasks = tasks[:2]
-        parts = self._split(X, targets, weight, options, rng)
-        width = _width(X, recipe)
-        train, held_out, probed = (
-            None if part is None else _rows(X, targets, weight, part, recipe.device, width)
-            for part in parts
-        )
-        probe = None
-        if recipe.smoothing > 0 and recipe.radius > 0:
-            is_held_out = probed is not None or held_out is not None
-            probed = probed or _some(held_out or train, recipe.seed)
-            probe = Probe(probed, self._is_classifier, is_held_out)
-        self.net_, keeper = fit_net(recipe, train, held_out, probe)
+        # an additive or linear model has an exact worst case: all rows at once, no search
+        fit = self._fit_exactly if exact else self._fit_by_search
+        self.net_, keeper = fit(recipe, X, targets, weight, options, rng)
         self.threat_ = threat
         self.history_ = self.net_.history
         self.n_iter_ = keeper.epoch_
         tasks[2]()
         return self
+
+    @property
+    def _finite(self) -> bool | str:
+        """What scikit-learn's check of X is to ask for: additive models take missing values."""
+        return "allow-nan" if is_additive(self.module) else True
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = is_additive(self.module)
+        return tags
 
     def _check_rows(self, X, y):
         X, y = validate_data(
@@ -118,6 +130,7 @@ length), or (n_samples, n_channels, height, width)
             dtype=[np.float64, np.float32],
             allow_nd=True,
             ensure_min_samples=2,
+            ensure_all_finite=self._finite,
             multi_output=not self._is_classifier,
             y_numeric=not self._is_classifier,
         )
@@ -133,25 +146,26 @@ length), or (n_samples, n_channels, height, width)
             )
         return X, y
 
-    def _recipe(self, X, n_outputs: int, threat, options: Options, rng) -> Recipe:
+    def _recipe(self, X, n_outputs: int, threat, options: Options, rng) -> tuple[Recipe, bool]:
         attack = check_attack(self.attack, purpose="train")
-        divergence = check_divergence(self.divergence)
+        divergence = check_divergence(self._divergence_name())
+        exact = solves_exactly(self, X, threat, divergence)
         device = check_device(self.device)
         is_fresh = not (self.warm_start and hasattr(self, "net_"))
         network = self._network(X, n_outputs, rng)
         if is_fresh and hasattr(attack, "prepare"):
             attack.prepare(network.body)
-        if isinstance(attack, Exact) and not network.is_affine:
+        if isinstance(attack, Exact) and not (exact or network.is_affine):
             raise invalid(
                 "attack",
                 self.attack,
                 "an attack that suits the network: the exact worst case is known for affine ones",
-                "Use module='linear', or attack='pgd'.",
+                "Use module='linear' or 'additive', or attack='pgd'.",
             )
         size = max(1, 2**20 // max(1, X[0].size))
         for low in range(0, len(X), size):  # rows outside the bounds are an error now, not later
             threat.region(to_tensor(X[low : low + size]), options.radius)
-        return Recipe(
+        recipe = Recipe(
             network=network,
             threat=threat,
             attack=attack,
@@ -172,6 +186,15 @@ length), or (n_samples, n_channels, height, width)
             seed=int(rng.randint(np.iinfo(np.int32).max)),
             **check_extras(self),
         )
+        return (to_the_end(self, recipe) if exact else recipe), exact
+
+    def _divergence_name(self):
+        """``divergence``, with "auto" resolved: what an exact worst case is convex for."""
+        if not (isinstance(self.divergence, str) and self.divergence == "auto"):
+            return self.divergence
+        if not self._is_classifier:
+            return "squared"
+        return "loss" if is_additive(self.module) or self.module == "linear" else "kl"
 
     def _network(self, X: np.ndarray, n_outputs: int, rng):
         """A fresh network, or with ``warm_start`` the one trained before."""
@@ -191,9 +214,39 @@ length), or (n_samples, n_channels, height, width)
             front = as_torch(self.preprocessor_)
             seen = np.asarray(self.preprocessor_.transform(X), dtype=X.dtype)
         seed = int(rng.randint(np.iinfo(np.int32).max))
-        return build_network(self.module, X.shape[1:], seen, n_outputs, front, seed)
+        source, module = self.initial_weights, self.module
+        if source is not None and isinstance(module, str) and module == "auto":
+            net = getattr(source, "net_", None)
+            module = net.module_.plan["module"] if net is not None else module
+        network = build_network(module, X.shape[1:], seen, n_outputs, front, seed)
+        if source is not None:
+            self._check_same_task(source)
+            adopt(network, source)
+        return network
 
-    def _split(self, X, targets, weight, options: Options, rng):
+    def _check_same_task(self, source) -> None:
+        """An error if initial weights speak of other targets."""
+
+    def _fit_exactly(self, recipe: Recipe, X, targets, weight, options: Options, rng):
+        train, held, _ = self._split(X, targets, weight, options, rng, examine=False)
+        fresh = not (self.warm_start and hasattr(self, "net_"))
+        return fit_exact(recipe, (X, targets, weight), train, held, fresh)
+
+    def _fit_by_search(self, recipe: Recipe, X, targets, weight, options: Options, rng):
+        parts = self._split(X, targets, weight, options, rng)
+        width = _width(X, recipe)
+        train, held_out, probed = (
+            None if part is None else _rows(X, targets, weight, part, recipe.device, width)
+            for part in parts
+        )
+        probe = None
+        if recipe.smoothing > 0 and recipe.radius > 0:
+            is_held_out = probed is not None or held_out is not None
+            probed = probed or _some(held_out or train, recipe.seed)
+            probe = Probe(probed, self._is_classifier, is_held_out)
+        return fit_net(recipe, train, held_out, probe)
+
+    def _split(self, X, targets, weight, options: Options, rng, examine: bool = True):
         """Indices of the rows to train on, to stop early by, and to examine the training with.
 
         None stands for no such rows. Rows are held out for the examination where there are
@@ -202,7 +255,7 @@ length), or (n_samples, n_channels, height, width)
         keep, held, probed = np.flatnonzero(weight > 0), None, None
         if self.early_stopping:
             keep, held = _hold_out(keep, targets, options.validation_fraction, self, rng)
-        elif len(keep) >= PLENTY and options.smoothing > 0 and options.radius > 0:
+        elif examine and len(keep) >= PLENTY and options.smoothing > 0 and options.radius > 0:
             keep, probed = _hold_out(keep, targets, N_PROBED / len(keep), self, rng)
         return keep, held, probed
 
@@ -226,7 +279,14 @@ length), or (n_samples, n_channels, height, width)
     def _outputs(self, X) -> np.ndarray:
         """Outputs (n, n_outputs) of the net for rows ``X``, as float64."""
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=[np.float64, np.float32], allow_nd=True, reset=False)
+        X = validate_data(
+            self,
+            X,
+            dtype=[np.float64, np.float32],
+            allow_nd=True,
+            reset=False,
+            ensure_all_finite=self._finite,
+        )
         network = self.net_.module_
         if X.shape[1:] != network.row_shape:
             raise ValueError(
@@ -270,6 +330,7 @@ def _rows(X, targets, weight, index, device, width) -> Rows:
     if len(index) < len(X):
         X, targets, weight = X[index], targets[index], weight[index]
     x, y = to_tensor(X, dtype=width), torch.as_tensor(targets)
+    y = y.float() if y.is_floating_point() else y
     uniform = np.ptp(weight) == 0
     weight = None if uniform else torch.as_tensor(weight / weight.mean(), dtype=torch.float32)
     rows = Rows(x, y, weight)

@@ -11,8 +11,10 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from skrobust.estimators._base import BaseRobust
 from skrobust.estimators._doc import document
+from skrobust.estimators._exact import stepped_model
 from skrobust.estimators._view import NetView
 from skrobust.exceptions import invalid
+from skrobust.nets import StepSum
 
 __all__ = ["RobustClassifier"]
 
@@ -66,10 +68,10 @@ class RobustClassifier(ClassifierMixin, BaseRobust):
         module="auto",
         *,
         radius=0.1,
-        smoothing=1.0,
+        smoothing="auto",
         threat="linf",
         attack="auto",
-        divergence="kl",
+        divergence="auto",
         optimizer="adamw",
         lr="auto",
         weight_decay=5e-4,
@@ -82,6 +84,7 @@ class RobustClassifier(ClassifierMixin, BaseRobust):
         n_iter_no_change=10,
         class_weight=None,
         preprocessor=None,
+        initial_weights=None,
         warm_start=False,
         device="auto",
         random_state=None,
@@ -108,6 +111,7 @@ class RobustClassifier(ClassifierMixin, BaseRobust):
             n_iter_no_change=n_iter_no_change,
             class_weight=class_weight,
             preprocessor=preprocessor,
+            initial_weights=initial_weights,
             warm_start=warm_start,
             device=device,
             random_state=random_state,
@@ -132,6 +136,14 @@ class RobustClassifier(ClassifierMixin, BaseRobust):
             )
         self.classes_ = classes
         return codes.astype(np.int64), weight * self._class_weights(y)[codes], len(classes)
+
+    def _check_same_task(self, source) -> None:
+        theirs = getattr(source, "classes_", None)
+        if theirs is not None and not np.array_equal(theirs, self.classes_):
+            raise ValueError(
+                f"initial_weights come from a model of the classes {np.asarray(theirs)}, and y holds "
+                f"{self.classes_}. Use a model of the same classes."
+            )
 
     def _class_weights(self, y) -> np.ndarray:
         weight = self.class_weight
@@ -193,3 +205,10 @@ class RobustClassifier(ClassifierMixin, BaseRobust):
         """Module from rows, in the units of X, to logits (n, n_classes)."""
         check_is_fitted(self)
         return NetView(self.net_.module_)
+
+    def __skrobust_trees__(self):
+        """An additive model as trees of one column each; None for other networks."""
+        check_is_fitted(self)
+        if not isinstance(self.net_.module_.body, StepSum):
+            return None
+        return stepped_model(self.net_.module_, True)

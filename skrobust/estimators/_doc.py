@@ -19,19 +19,22 @@ module : str or callable, default="auto"
 radius : float, default=0.1
     How far a row may move, in steps of the threat's ``scale``; with ``threat="linf"`` the largest
     change of any column, in the column's own units. 0 is plain training.
-smoothing : float, default=1.0
-    Weight of the worst local divergence. 0 is plain training; around 1 suits tables, 2 to 6
-    images. More costs clean accuracy.
+smoothing : float or "auto", default="auto"
+    Weight of the worst local divergence. 0 is plain training; more costs clean accuracy. "auto" is
+    1 for tables, 2 for series, 4 for images, and 1 with ``divergence="loss"``.
 threat : str or Threat, default="linf"
     Where rows may move: ``"linf"``, ``"l2"``, ``"l1"`` or an :class:`LpBall` with scales, bounds,
     frozen columns. Options that speak of data are learned from the training rows.
 attack : str or Attack, default="auto"
-    How the worst nearby row is searched: ``"pgd"``, ``"apgd"``, ``"noise"``, ``"exact"`` (linear
-    module) or an attack object. ``"auto"`` is PGD with few steps.
+    How the worst nearby row is searched: ``"single"`` (one step, from where the row went last
+    time), ``"pgd"``, ``"apgd"``, ``"noise"``, ``"exact"`` (linear module) or an attack object.
+    ``"auto"`` is ``"single"``: about the robustness of many steps for three times the price of plain
+    training.
 divergence : str, Divergence or callable, default={divergence!r}
     What is made worst: ``"kl"`` (class probabilities), ``"squared"`` (outputs), ``"loss"`` (growth
-    of the loss), ``"gradient"`` (first order, no attack), or a function ``(moved, output, y) ->
-    (n,)`` of moved outputs, outputs and targets.
+    of the loss), ``"gradient"`` (first order, no attack), ``"consistency"`` (noisy copies, no
+    attack; for smoothing afterwards), or a function ``(moved, output, y) -> (n,)`` of moved
+    outputs, outputs and targets.
 optimizer : {{"adamw", "adam", "sgd"}} or torch.optim class, default="adamw"
     Optimiser; its options go into ``net_params`` as ``optimizer__name``.
 lr : float or "auto", default="auto"
@@ -62,6 +65,10 @@ preprocessor : transformer or None, default=None
     scikit-learn transformer in front of the network, fitted on the training rows; it needs a
     torch view (:func:`as_torch`). Unlike a scaler earlier in a Pipeline it keeps ``radius`` and
     ``threat`` in the raw columns of X.
+initial_weights : fitted estimator, skorch net, nn.Module, state dict or None, default=None
+    Weights to begin with, of the same layers: fine-tuning to robustness, for a third of the epochs.
+    Weights of one of our estimators bring their standardisation along (and ``module="auto"`` takes
+    its network); any other module gets rows as they are.
 warm_start : bool, default=False
     Go on from the weights of the last ``fit``.
 device : str or torch.device, default="auto"

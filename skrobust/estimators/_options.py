@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import ceil
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from skrobust._params import check_bool, check_integer, check_name, check_number
 from skrobust.exceptions import invalid
+from skrobust.smoothing import LossGap
 
 __all__ = [
     "Options",
@@ -58,25 +60,51 @@ def default_batch_size(n_rows: int) -> int:
     return min(64, max(16, ceil(n_rows / 8)))
 
 
-def default_max_epochs(n_rows: int, batch_size: int, is_table: bool) -> int:
-    """Enough optimiser steps: 1000 for tables, 2000 for series and images; 10 to 100 epochs.
+def default_max_epochs(n_rows: int, batch_size: int, n_steps: int, share: float = 1.0) -> int:
+    """Enough optimiser steps, in 10 to 100 epochs; of a fine-tuning a ``share`` of them.
 
-    >>> default_max_epochs(455, 57, True), default_max_epochs(10_000, 64, False)
+    >>> default_max_epochs(455, 57, 1000), default_max_epochs(10_000, 64, 2000)
     (100, 13)
+    >>> default_max_epochs(10_000, 64, 2000, share=1 / 3)
+    5
     """
-    steps_per_epoch = ceil(n_rows / batch_size)
-    wanted = 1000 if is_table else 2000
-    return min(100, max(10, ceil(wanted / steps_per_epoch)))
+    epochs = min(100, max(10, ceil(n_steps / ceil(n_rows / batch_size))))
+    return ceil(share * epochs)
 
 
-def default_lr(is_table: bool) -> float:
-    return 5e-3 if is_table else 2e-3
+class Defaults(NamedTuple):
+    """What "auto" means for one kind of data, by the number of axes of a row."""
+
+    smoothing: float
+    lr: float
+    steps: int  # of the optimiser
+
+
+# Chosen by measurement: docs/guide/training.md says how.
+DEFAULTS = {
+    1: Defaults(smoothing=1.0, lr=5e-3, steps=1000),  # tables
+    2: Defaults(smoothing=2.0, lr=2e-3, steps=2000),  # series
+    3: Defaults(smoothing=4.0, lr=2e-3, steps=2000),  # images
+}
+FINE_TUNING = 1 / 3  # of the epochs, for a network that comes with weights
+
+
+def default_smoothing(n_axes: int, divergence) -> float:
+    """By the kind of data; 1 for the growth of the loss, where it means adversarial training.
+
+    >>> [default_smoothing(1, "kl"), default_smoothing(3, "kl"), default_smoothing(3, "loss")]
+    [1.0, 4.0, 1.0]
+    """
+    if isinstance(divergence, LossGap) or (isinstance(divergence, str) and divergence == "loss"):
+        return 1.0
+    return DEFAULTS[min(n_axes, 3)].smoothing
 
 
 def check_options(estimator, row_shape: tuple[int, ...], n_rows: int) -> Options:
     """Every numeric parameter of ``estimator``, checked, with ``"auto"`` resolved."""
     p = estimator
-    is_table = len(row_shape) == 1
+    auto = DEFAULTS[min(max(len(row_shape), 1), 3)]
+    share = 1.0 if p.initial_weights is None else FINE_TUNING
     if _is_auto(p.batch_size):
         batch_size = default_batch_size(n_rows)
     elif p.batch_size == -1:
@@ -85,18 +113,23 @@ def check_options(estimator, row_shape: tuple[int, ...], n_rows: int) -> Options
         hint = "Use batch_size=-1 for all rows at once, or 'auto'."
         batch_size = check_integer("batch_size", p.batch_size, low=1, hint=hint)
     max_epochs = (
-        default_max_epochs(n_rows, batch_size, is_table)
+        default_max_epochs(n_rows, batch_size, auto.steps, share)
         if _is_auto(p.max_epochs)
         else check_integer("max_epochs", p.max_epochs, low=1)
     )
-    lr = default_lr(is_table) if _is_auto(p.lr) else check_number("lr", p.lr, low=0, open_low=True)
+    lr = auto.lr if _is_auto(p.lr) else check_number("lr", p.lr, low=0, open_low=True)
+    smoothing = (
+        default_smoothing(len(row_shape), p.divergence)
+        if _is_auto(p.smoothing)
+        else check_number("smoothing", p.smoothing, low=0, hint="0 is plain training.")
+    )
     optimizer, optimizer_options = _check_optimizer(p.optimizer)
     weight_decay = check_number("weight_decay", p.weight_decay, low=0)
     for name in ("early_stopping", "warm_start"):
         check_bool(name, getattr(p, name))
     return Options(
         radius=check_number("radius", p.radius, low=0, hint=_ONE_RADIUS),
-        smoothing=check_number("smoothing", p.smoothing, low=0, hint="0 is plain training."),
+        smoothing=smoothing,
         lr=lr,
         weight_decay=weight_decay,
         max_epochs=max_epochs,

@@ -8,7 +8,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from skrobust.estimators._base import BaseRobust
 from skrobust.estimators._doc import document
+from skrobust.estimators._exact import stepped_model
 from skrobust.estimators._view import NetView
+from skrobust.nets import StepSum
 
 __all__ = ["RobustRegressor"]
 
@@ -57,7 +59,7 @@ class RobustRegressor(RegressorMixin, BaseRobust):
         module="auto",
         *,
         radius=0.1,
-        smoothing=1.0,
+        smoothing="auto",
         threat="linf",
         attack="auto",
         divergence="squared",
@@ -72,6 +74,7 @@ class RobustRegressor(RegressorMixin, BaseRobust):
         validation_fraction=0.1,
         n_iter_no_change=10,
         preprocessor=None,
+        initial_weights=None,
         warm_start=False,
         device="auto",
         random_state=None,
@@ -97,6 +100,7 @@ class RobustRegressor(RegressorMixin, BaseRobust):
             validation_fraction=validation_fraction,
             n_iter_no_change=n_iter_no_change,
             preprocessor=preprocessor,
+            initial_weights=initial_weights,
             warm_start=warm_start,
             device=device,
             random_state=random_state,
@@ -108,12 +112,17 @@ class RobustRegressor(RegressorMixin, BaseRobust):
     def _encode_targets(self, y, X, weight):
         self._one_column = y.ndim == 1
         y = np.asarray(y, dtype=np.float64).reshape(len(y), -1)
-        if not (self.warm_start and hasattr(self, "net_")):
+        source = self.initial_weights
+        if source is not None and not (self.warm_start and hasattr(self, "net_")):
+            # weights know their targets in the units they were trained on
+            self.target_mean_ = np.copy(getattr(source, "target_mean_", np.zeros(y.shape[1])))
+            self.target_spread_ = np.copy(getattr(source, "target_spread_", np.ones(y.shape[1])))
+        elif not (self.warm_start and hasattr(self, "net_")):
             self.target_mean_ = np.average(y, axis=0, weights=weight)
             spread = np.sqrt(np.average((y - self.target_mean_) ** 2, axis=0, weights=weight))
             self.target_spread_ = np.where(spread > 0, spread, 1.0)
         targets = (y - self.target_mean_) / self.target_spread_
-        return targets.astype(np.float32), weight, y.shape[1]
+        return targets, weight, y.shape[1]
 
     def predict(self, X) -> np.ndarray:
         """Predicted targets, in the units and of the shape (n,) or (n, n_outputs) of ``y``.
@@ -135,6 +144,13 @@ class RobustRegressor(RegressorMixin, BaseRobust):
         """Module from rows, in the units of X, to values (n, n_outputs) in the units of y."""
         check_is_fitted(self)
         return NetView(self.net_.module_, self.target_mean_, self.target_spread_)
+
+    def __skrobust_trees__(self):
+        """An additive model as trees of one column each; None for other networks."""
+        check_is_fitted(self)
+        if not isinstance(self.net_.module_.body, StepSum):
+            return None
+        return stepped_model(self.net_.module_, False, self.target_mean_, self.target_spread_)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

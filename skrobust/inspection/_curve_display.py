@@ -69,6 +69,7 @@ class RobustnessCurveDisplay:
         random_state: Any = None,
         confidence: float = 0.95,
         loss: Any = None,
+        certify: bool | str | None = None,
         ax: Any = None,
     ) -> RobustnessCurveDisplay:
         """Attack one or several models at several radii, and draw.
@@ -77,7 +78,8 @@ class RobustnessCurveDisplay:
         ----------
         estimator : fitted estimator, or list or dict of some
             Several models come out in one picture; a dict names them.
-        X, y, radii, threat, attack, sample_weight, random_state, confidence, loss
+        X, y, radii, threat, attack, sample_weight, random_state, confidence, loss, \
+certify
             As for :func:`skrobust.robustness_curve`.
         ax : matplotlib Axes, optional
             Where to draw.
@@ -95,6 +97,7 @@ class RobustnessCurveDisplay:
             random_state=random_state,
             confidence=confidence,
             loss=loss,
+            certify=certify,
         )
         named = named_estimators(estimator)
         return cls(
@@ -225,6 +228,9 @@ class RobustnessCurveDisplay:
                 label=f"{name}, certified",
                 **style,
             )
+            # between what is proven and what was found: not known
+            ends = (curve.certified, curve.attacked)
+            ax.fill_between(curve.radii, *ends, color=color, alpha=0.10, linewidth=0, hatch="///")
 
     def _levels(self) -> list[tuple[float, str]]:
         """What needs no X, once if it is the same for all."""

@@ -99,7 +99,10 @@ def _scores(report: Any) -> str:
             lines.append(_line(["moved at random", "", *moved], "aside"))
         if model.curve.certified is not None:
             proven = [form(value) for value in model.curve.certified]
-            lines.append(_line(["certified", "", *proven], "aside"))
+            lines.append(_line([_certified_by(model), "", *proven], "aside"))
+        if model.curve.variation is not None:
+            moves = [number(value) for value in model.curve.variation]
+            lines.append(_line(["predictions move by at most", "", *moves], "aside"))
     curve = next(iter(report.curves.values()))
     alone = _form(report)(curve.majority)
     what = "always the most frequent class" if _accuracy(report) else "always the mean of y"
@@ -111,7 +114,19 @@ def _scores(report: Any) -> str:
         else f"Under each figure its {report.settings.confidence:.0%} interval. The truth is at least "
         "the attacked figure: a better search may find more."
     )
+    if any(model.curve.certified is not None for model in report.models.values()):
+        note += (
+            " Certified: proven against every attack. The interval then reaches from the limit of "
+            "the certified figure to that of the attacked one."
+        )
     return _table(head, lines) + f"<p class='note'>{note}</p>"
+
+
+def _certified_by(model: Any) -> str:
+    """The method, and that it is a statistical one where it is."""
+    doubt = model.proof.doubt
+    sure = f", each row with probability {1 - doubt:g}" if doubt else ""
+    return f"certified ({escape(model.proof.method)}{sure})"
 
 
 def _checks(report: Any) -> str:

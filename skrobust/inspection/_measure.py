@@ -13,13 +13,10 @@ from skrobust.inspection._finding import Finding
 from skrobust.inspection._fragility import Sensitivity, judge, sensitivity, smallest_radius
 from skrobust.inspection._lab import random_from
 from skrobust.metrics import RobustnessCurve
+from skrobust.metrics._certified import Proven, proof_of
+from skrobust.metrics._curve import per_row, population
 from skrobust.metrics._evaluation import Evaluation, Found
-from skrobust.metrics._intervals import (
-    clopper_pearson,
-    effective_size,
-    majority_share,
-    normal_interval,
-)
+from skrobust.metrics._intervals import majority_share
 
 __all__ = ["Measured", "Settings", "Slice", "measure", "weak_columns"]
 
@@ -39,6 +36,7 @@ class Settings:
     random_state: Any
     confidence: float
     loss: Any
+    certify: bool | str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +44,9 @@ class Slice:
     """Scores of some of the rows: all, one class, or one group.
 
     ``clean`` and ``attacked`` (one per radius) with their intervals; ``majority`` is what a model
-    that ignores X would score, ``random`` (one per radius) what is left when rows move at random.
+    that ignores X would score, ``random`` (one per radius) what is left when rows move at random,
+    ``certified``, ``at_most``, ``variation`` and ``variation_at_most`` (one per radius) what is
+    proven, as in a RobustnessCurve.
     """
 
     part: str
@@ -58,6 +58,10 @@ class Slice:
     interval: np.ndarray
     majority: float | None
     random: np.ndarray | None
+    certified: np.ndarray | None = None
+    at_most: np.ndarray | None = None
+    variation: np.ndarray | None = None
+    variation_at_most: np.ndarray | None = None
 
 
 @dataclass(eq=False)
@@ -79,6 +83,7 @@ class Measured:
     source: str
     features: Sensitivity | None = None
     findings: list[Finding] = field(default_factory=list)
+    proof: Proven | None = None
 
 
 def measure(name: str, estimator: Any, settings: Settings) -> Measured:
@@ -96,11 +101,14 @@ def measure(name: str, estimator: Any, settings: Settings) -> Measured:
     if evaluation.task.is_margin:
         smallest, nearest = smallest_radius(evaluation, found, first)
     luck = _random_moves(estimator, settings) if settings.baselines else None
+    rows = [per_row(one, evaluation.task.is_margin) for one in path]
+    proof = proof_of(evaluation, settings.certify, settings.radii, np.array(rows))
+    slices = _slices(evaluation, settings, path, luck, proof)
     return Measured(
         name=name,
         estimator=estimator,
-        curve=_curve(evaluation, settings, path),
-        slices=_slices(evaluation, settings, path, luck),
+        curve=_curve(evaluation, settings, slices[0], proof),
+        slices=slices,
         first=first,
         smallest=smallest,
         nearest=nearest,
@@ -110,6 +118,7 @@ def measure(name: str, estimator: Any, settings: Settings) -> Measured:
         n_backward=float(found.n_backward.mean()),
         seconds=time.perf_counter() - began,
         source=evaluation.task.view.source,
+        proof=proof,
     )
 
 
@@ -162,22 +171,24 @@ def _good(broken: np.ndarray, value: np.ndarray, accuracy: bool) -> np.ndarray:
     return 1.0 - broken if accuracy else value
 
 
-def _curve(evaluation: Evaluation, settings: Settings, path: list[Found]) -> RobustnessCurve:
-    everything = np.ones(len(evaluation.weight), dtype=bool)
-    whole = _slice(evaluation, settings, path, None, "all", "all", everything)
+def _curve(evaluation, settings: Settings, whole: Slice, proof: Proven | None) -> RobustnessCurve:
     return RobustnessCurve(
         radii=settings.radii,
         clean=whole.clean,
         attacked=whole.attacked,
-        certified=None,
+        certified=whole.certified,
         interval=whole.interval,
         majority=evaluation.task.majority(evaluation.weight),
         confidence=settings.confidence,
         quantity="accuracy" if evaluation.task.is_margin else "loss",
+        at_most=whole.at_most,
+        variation=whole.variation,
+        variation_at_most=whole.variation_at_most,
+        method="" if proof is None else proof.method,
     )
 
 
-def _slices(evaluation, settings: Settings, path, luck) -> list[Slice]:
+def _slices(evaluation, settings: Settings, path, luck, proof) -> list[Slice]:
     """All rows, then each class, then each group."""
     masks = [("all", "all", np.ones(len(evaluation.weight), dtype=bool))]
     if evaluation.task.is_margin:
@@ -186,17 +197,17 @@ def _slices(evaluation, settings: Settings, path, luck) -> list[Slice]:
         masks += [("group", g, settings.groups == g) for g in np.unique(settings.groups)]
     weighted = [(part, value, mask & (evaluation.weight > 0)) for part, value, mask in masks]
     return [
-        _slice(evaluation, settings, path, luck, part, value, mask)
+        _slice(evaluation, settings, path, luck, proof, part, value, mask)
         for part, value, mask in weighted
         if mask.any()
     ]
 
 
-def _slice(evaluation, settings: Settings, path, luck, part, value, mask) -> Slice:
+def _slice(evaluation, settings: Settings, path, luck, proof, part, value, mask) -> Slice:
     accuracy, weight = evaluation.task.is_margin, evaluation.weight[mask]
-    rows = [_good(f.broken, f.value, accuracy)[mask] for f in (evaluation.clean, *path)]
-    means = [float(np.average(values, weights=weight)) for values in rows]
-    interval = [_interval(values, weight, accuracy, settings.confidence) for values in rows]
+    rows = np.array([per_row(f, accuracy) for f in (evaluation.clean, *path)])
+    means = [float(np.average(values[mask], weights=weight)) for values in rows]
+    options = evaluation.weight, accuracy, settings.confidence, mask
     majority = evaluation.task.majority(evaluation.weight) if part == "all" else None
     if part == "group" and accuracy:
         majority = majority_share(settings.y[mask], weight)
@@ -208,16 +219,9 @@ def _slice(evaluation, settings: Settings, path, luck, part, value, mask) -> Sli
         value=value,
         n_rows=int(mask.sum()),
         clean=means[0],
-        clean_interval=interval[0],
+        clean_interval=tuple(population(rows[:1], None, *options)["interval"][0]),
         attacked=np.array(means[1:]),
-        interval=np.array(interval[1:]),
         majority=majority,
         random=random,
+        **population(rows[1:], proof, *options),
     )
-
-
-def _interval(values, weight, accuracy: bool, confidence: float) -> tuple[float, float]:
-    if accuracy:
-        share = float(np.average(values, weights=weight))
-        return clopper_pearson(share, effective_size(weight), confidence)
-    return normal_interval(values, weight, confidence)

@@ -10,6 +10,8 @@ from skrobust.inspection._rows import feature_names, row_labels
 
 __all__ = ["RECORDS"]
 
+PROVEN = ("certified", "at_most", "variation", "variation_at_most")
+
 
 def scores(report: Any) -> list[dict]:
     found = []
@@ -28,7 +30,7 @@ def scores(report: Any) -> list[dict]:
                     "attacked": float(part.attacked[k]),
                     "low": float(part.interval[k][0]),
                     "high": float(part.interval[k][1]),
-                    "certified": None,
+                    **{name: _at(getattr(part, name), k) for name in PROVEN},
                     "majority": part.majority,
                     "quantity": model.curve.quantity,
                 }
@@ -36,6 +38,10 @@ def scores(report: Any) -> list[dict]:
                     record["random"] = float(part.random[k])
                 found.append(record)
     return found
+
+
+def _at(values: Any, k: int) -> float | None:
+    return None if values is None else float(values[k])
 
 
 def features(report: Any) -> list[dict]:
@@ -56,12 +62,14 @@ def rows(report: Any) -> list[dict]:
     found = []
     labels = row_labels(report.settings.X, report.info["n_rows"])
     for name, model in report.models.items():
+        proven = None if model.proof is None else model.proof.radius
         for i, label in enumerate(labels):
             found.append(
                 {
                     "estimator": name,
                     "row": label,
                     "y": report.settings.y[i],
+                    "proven_radius": None if proven is None else float(proven[i]),
                     "smallest_radius": float(model.smallest[i]),
                     "clean_value": float(model.clean.value[i]),
                     "worst_value": float(model.worst.value[i]),

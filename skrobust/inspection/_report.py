@@ -119,6 +119,9 @@ class RobustnessReport:
                 f"{score:.3f} at {radius:g}"
                 for radius, score in zip(curve.radii, curve.attacked, strict=True)
             )
+            if curve.certified is not None:
+                proven = [f"{share:.3f}" for share in curve.certified]
+                scores += f"  certified {'  '.join(proven)}"
             doubt = f"  ({bad} of {len(model.findings)} checks failed)" if bad else ""
             lines.append(f"{name:{width}s}  clean {curve.clean:.3f}  attacked {scores}{doubt}")
         curve = next(iter(self.curves.values()))
@@ -143,6 +146,7 @@ def robustness_report(
     confidence: float = 0.95,
     loss: Any = None,
     max_rows: int = 200,
+    certify: bool | str | None = None,
 ) -> RobustnessReport:
     """Measure robustness, find the weak spots, and say whether the figures can be trusted.
 
@@ -170,6 +174,9 @@ def robustness_report(
         Of all intervals.
     max_rows : int
         Rows for diagnostics and single columns; scores use all rows.
+    certify : bool or str, optional
+        Whether to prove, too, which rows nothing within a radius can break, as for
+        :func:`skrobust.robustness_curve`.
 
     Returns
     -------
@@ -212,6 +219,7 @@ def robustness_report(
             "confidence", confidence, low=0, high=1, open_low=True, open_high=True
         ),
         loss=loss,
+        certify=certify,
     )
     max_rows = check_integer("max_rows", max_rows, low=10)
     diagnostics = check_bool("diagnostics", diagnostics)

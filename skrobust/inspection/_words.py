@@ -51,15 +51,16 @@ def sentence(curve: Any, radius: float) -> str:
     k = int(np.flatnonzero(curve.radii == radius)[0])
     form = percent if curve.quantity == "accuracy" else number
     sure = f"({curve.confidence:.0%} interval {span(*curve.interval[k], form, ' to ')})"
+    proven = "" if curve.at_most is None else f" {curve.statement(radius)}"
     if curve.quantity == "accuracy":
         return (
             f"Right on {form(curve.clean)} of the rows as they are; {form(curve.attacked[k])} stay "
             f"right under attack within radius {radius:g} {sure}. Always answering the most "
-            f"frequent class: {form(curve.majority)}."
+            f"frequent class: {form(curve.majority)}.{proven}"
         )
     return (
         f"Mean loss {form(curve.clean)} as the rows are; {form(curve.attacked[k])} under attack "
-        f"within radius {radius:g} {sure}. Always answering the mean: {form(curve.majority)}."
+        f"within radius {radius:g} {sure}. Always answering the mean: {form(curve.majority)}.{proven}"
     )
 
 

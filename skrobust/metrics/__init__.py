@@ -2,11 +2,13 @@
 
 from skrobust.metrics._curve import RobustnessCurve, robustness_curve
 from skrobust.metrics._losses import Pinball
+from skrobust.metrics._schedule import AttackSchedule
 from skrobust.metrics._scorer import RobustScorer, get_robust_scorer
 from skrobust.metrics._scores import robust_accuracy_score, robust_loss
 from skrobust.metrics._worst_case import WorstCase, worst_case
 
 __all__ = [
+    "AttackSchedule",
     "Pinball",
     "RobustScorer",
     "RobustnessCurve",

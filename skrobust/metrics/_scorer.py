@@ -12,6 +12,7 @@ from sklearn.utils.metadata_routing import MetadataRequest
 from skrobust._compat import routing_enabled
 from skrobust.exceptions import invalid
 from skrobust.metrics._evaluation import WHY_RADIUS, Evaluation, Found, check_radius, mean
+from skrobust.metrics._schedule import attack_for
 from skrobust.metrics._scores import default_loss
 from skrobust.metrics._tasks import is_regression
 
@@ -32,8 +33,10 @@ class RobustScorer(BaseEstimator):
     threat : {"linf", "l2", "l1"} or threat object
         Where rows may move. One with data-dependent options must be bound, and to the same rows in
         each fold: ``threat=LpBall(scale="std").bind(X_train)``.
-    attack : str or attack object
-        How the worst case is searched, see :func:`skrobust.worst_case`.
+    attack : str, attack object or AttackSchedule
+        How the worst case is searched, see :func:`skrobust.worst_case`. With a
+        :class:`skrobust.metrics.AttackSchedule` the early rounds of a search by successive halving
+        are scored cheaply and the last one carefully.
     metric : str or list of str
         A name gives a float, a list gives a dict (for multi-metric search; then give
         ``GridSearchCV`` a ``refit=`` name). Each name has the same value as when asked for alone.
@@ -231,7 +234,7 @@ class _Run:
                 X,
                 y,
                 threat=self.scorer.threat,
-                attack=self.scorer.attack,
+                attack=attack_for(self.scorer.attack, self.estimator),
                 sample_weight=sample_weight,
                 loss=loss,
                 batch_size=self.scorer.batch_size,

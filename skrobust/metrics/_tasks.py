@@ -24,7 +24,7 @@ from skrobust.metrics._climbs import Climb
 from skrobust.metrics._intervals import majority_share
 from skrobust.metrics._losses import check_loss
 from skrobust.metrics._rows import Rows, quiet_names
-from skrobust.metrics._view import View, black_box, forest_view, torch_view
+from skrobust.metrics._view import View, black_box, forest_view, seen_within, torch_view
 
 __all__ = ["Classification", "Regression", "Verdict", "is_regression", "task_of"]
 
@@ -114,6 +114,9 @@ class Classification:
             codes = _coded(answers, classes)
             self.view = forest_view(estimator, rows, codes, len(classes))
             self.view = self.view or black_box(estimator, rows, codes, classes, order)
+        elif answers is not None and classes is not None:
+            codes = _coded(answers, classes)
+            self.view = seen_within(self.view, estimator, rows, codes, len(classes))
         outputs = _outputs(self.view, rows.values, self.logits)
         _refuse_nan(outputs, rows, estimator)
         self.classes = self._named(classes, outputs.shape[1])
@@ -224,7 +227,10 @@ class Regression:
         self.y = _values(y)
         _same_length(rows, self.y)
         predicted = self._predict(rows.given)
-        self.view = torch_view(estimator, rows) or forest_view(estimator, rows, predicted)
+        view = torch_view(estimator, rows)
+        if view is not None and predicted is not None:
+            view = seen_within(view, estimator, rows, predicted)
+        self.view = view or forest_view(estimator, rows, predicted)
         self.view = self.view or black_box(estimator, rows, self.y, None)
         outputs = _outputs(self.view, rows.values, self.view.forward)
         predicted = outputs if predicted is None else predicted

@@ -6,7 +6,7 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from skrobust.exceptions import BlackBoxWarning, UnsupportedEstimatorError
 from skrobust.metrics._rows import Rows, quiet_names
 from skrobust.trees import tree_view
 
-__all__ = ["View", "black_box", "forest_view", "say_black_box", "torch_view"]
+__all__ = ["View", "black_box", "forest_view", "say_black_box", "seen_within", "torch_view"]
 
 # Fewer rows than this share on which scores and predictions agree: the scores are not the model's
 # decision (thresholds moved, one-versus-one votes), and climbing them would be in vain.
@@ -96,6 +96,16 @@ def forest_view(
     else:
         same = (outputs.argmax(axis=1) == predicted) & (outputs.shape[1] == n_classes)
     return View(forest.forward, "trees", model=forest) if same.mean() >= AGREEMENT else None
+
+
+def seen_within(
+    view: View, estimator: Any, rows: Rows, predicted: np.ndarray, n_classes: int | None = None
+) -> View:
+    """A torch view that jumps, with the trees that it is made of, where it is: attacks read them."""
+    if not view.jumps:
+        return view
+    found = forest_view(estimator, rows, predicted, n_classes)
+    return view if found is None else replace(view, model=found.model)
 
 
 def say_black_box(estimator: Any) -> None:

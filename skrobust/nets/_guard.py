@@ -105,8 +105,11 @@ class Guard(Callback):
         net.history.record("loss_one_step", one)
         net.history.record("loss_many_steps", many)
         hidden = many - one > GAP and one - clean < 0.5 * (many - clean)
-        fallen = self.probe.is_classifier and 1 - many < FALL * (1 - self.least_)
-        if hidden or (fallen and many - one > GAP / 2):
+        fallen = False
+        if self.probe.is_classifier:  # losses are shares of wrong rows
+            hidden = hidden and 1 - many < 0.5 * (1 - one)
+            fallen = many - one > GAP / 2 and 1 - many < FALL * (1 - self.least_)
+        if hidden or fallen:
             self._collapsed(net, one, many)
         else:
             self.least_ = min(self.least_, many)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -123,7 +124,7 @@ class BatchLoader:
             chunk = ahead or self._gather(order, edges)
             more = number + 1 < len(spans) and self.device.type != home.type
             ahead = self._gather(order, spans[number + 1]) if more else None
-            for low, high in zip(edges, edges[1:], strict=False):
+            for low, high in pairwise(edges):
                 place = slice(low - edges[0], high - edges[0])
                 yield Batch(*chunk.rows[place], place, chunk)
 

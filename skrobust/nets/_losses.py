@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from skrobust._torch import differences
+
 __all__ = ["ClassificationLoss", "RegressionLoss"]
 
 
@@ -13,6 +15,10 @@ class ClassificationLoss(torch.nn.Module):
 
     def forward(self, output: Tensor, y: Tensor) -> Tensor:
         return torch.nn.functional.cross_entropy(output, y, reduction="none")
+
+    def lost_margin(self, output: Tensor, y: Tensor) -> Tensor:
+        """``max_{k != y} f_k - f_y`` of each row."""
+        return differences(output, y).amax(dim=1)
 
     def directions(self, output: Tensor) -> Tensor:
         """Logit differences ``f_k - f_j`` of all ordered pairs, (n, k (k - 1))."""

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from skrobust._torch import evaluating, seeded, to_tensor
 from skrobust.exceptions import invalid
+from skrobust.nets._additive import Additive, StepSum
 from skrobust.nets._first_layer import first_convolution, suits
 
 __all__ = ["MODULES", "Network", "build_network", "check_module", "cnn", "conv1d", "linear", "mlp"]
@@ -42,15 +43,15 @@ def mlp(shape: Shape, n_outputs: int, hidden: tuple[int, ...] = (64, 64)) -> nn.
 def cnn(shape: Shape, n_outputs: int) -> nn.Module:
     """Two convolutions (16, 32 channels), pooling, one dense layer of 100, for images."""
     channels, height, width = _needs(shape, 3, "cnn", "(n, channels, height, width)")
-    pooled = (_pooled(height), _pooled(width))
+    size, pooled = (-(-height // 4), -(-width // 4)), (_pooled(height), _pooled(width))
     return nn.Sequential(
         nn.Conv2d(channels, 16, 3, padding=1),
+        nn.MaxPool2d(2, ceil_mode=True),  # the largest of four ReLUs is the ReLU of the largest
         nn.ReLU(),
-        nn.MaxPool2d(2, ceil_mode=True),
         nn.Conv2d(16, 32, 3, padding=1),
-        nn.ReLU(),
         nn.MaxPool2d(2, ceil_mode=True),
-        nn.AdaptiveAvgPool2d(pooled),
+        nn.ReLU(),
+        *([] if size == pooled else [nn.AdaptiveAvgPool2d(pooled)]),
         nn.Flatten(),
         nn.Linear(32 * prod(pooled), 100),
         nn.ReLU(),
@@ -79,6 +80,7 @@ def conv1d(shape: Shape, n_outputs: int) -> nn.Module:
 
 MODULES: dict[str, Callable[[Shape, int], nn.Module]] = {
     "linear": linear,
+    "additive": Additive(),
     "mlp": mlp,
     "cnn": cnn,
     "conv1d": conv1d,
@@ -146,7 +148,7 @@ class Network(nn.Module):
         self.row_shape, self.n_outputs = plan["row_shape"], plan["n_outputs"]
         body_shape = plan["body_shape"]
         factory = check_module(plan["module"], body_shape)
-        self.conditioned = factory in MODULES.values()
+        self.conditioned = any(factory is known for known in MODULES.values())
         whole_shape = self.conditioned or len(body_shape) > 1
         self.body = factory(body_shape if whole_shape else body_shape[0], self.n_outputs)
         if not isinstance(self.body, nn.Module):
@@ -160,19 +162,35 @@ class Network(nn.Module):
         per_channel = (body_shape[0], *[1] * (len(body_shape) - 1))
         self.register_buffer("mean", torch.zeros(per_channel, dtype=torch.float64))
         self.register_buffer("spread", torch.ones(per_channel, dtype=torch.float64))
+        self._narrow: tuple | None = None  # mean and spread in another type, and where from
+        self._lead = [next(self.body.parameters(), None)]
         self.mode_matters = any(map(_mode_matters, self.body.modules()))
-        self.has_quick_start = self.conditioned and suits(next(iter(self.body)))
+        self.has_quick_start = (
+            self.conditioned
+            and isinstance(self.body, nn.Sequential)
+            and suits(next(iter(self.body)))
+        )
         if self.conditioned:
             _arrange(self.body)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.front is not None:
             x = self.front(x)
-        x = (x - self.mean.to(x.dtype)) / self.spread.to(x.dtype)
-        x = x.to(self.width)
+        mean, spread = self._conditioning(x.dtype)
+        x = ((x - mean) / spread).to(self.width)
         if self.has_quick_start and x.requires_grad and x.device.type == "cpu":
             return self._quick(x)
         return self.body(x)
+
+    def _conditioning(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Mean and spread in the type of the rows, converted once as long as they stay."""
+        mean, spread = self.mean, self.spread
+        if mean.dtype == dtype:
+            return mean, spread
+        known, versions = self._narrow, (dtype, mean._version, spread._version)
+        if known is None or known[0] != versions or known[1] is not mean or known[2] is not spread:
+            self._narrow = known = (versions, mean, spread, mean.to(dtype), spread.to(dtype))
+        return known[3:]
 
     def _quick(self, x: Tensor) -> Tensor:
         """The body, for whoever wants the gradient with respect to the rows."""
@@ -181,6 +199,12 @@ class Network(nn.Module):
         for layer in others:
             x = layer(x)
         return x
+
+    def _load_from_state_dict(self, state_dict, prefix, *args) -> None:
+        parts = (value for name, value in state_dict.items() if name.startswith(prefix + "body."))
+        if any(value.dtype == torch.float64 for value in parts):  # fitted in double precision
+            self.body.double()
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     @property
     def is_affine(self) -> bool:
@@ -191,7 +215,8 @@ class Network(nn.Module):
     @property
     def width(self) -> torch.dtype:
         """Floating-point type that the body computes in."""
-        return next((p.dtype for p in self.body.parameters()), torch.float32)
+        lead = self._lead[0]
+        return torch.float32 if lead is None else lead.dtype
 
     def settled(self) -> Network:
         """A frozen copy for prediction and evaluation; named networks of tables in float64.
@@ -204,11 +229,15 @@ class Network(nn.Module):
             network.double()
         return network
 
-    def condition(self, rows: np.ndarray) -> None:
+    def condition(self, rows: np.ndarray, weight: np.ndarray | None = None) -> None:
         """Learn mean and standard deviation per column (tables) or channel (series, images)."""
         axes = (0, *range(2, rows.ndim))
-        mean = rows.mean(axis=axes, dtype=np.float64)
-        spread = rows.std(axis=axes, dtype=np.float64)
+        if weight is None:
+            mean = rows.mean(axis=axes, dtype=np.float64)
+            spread = rows.std(axis=axes, dtype=np.float64)
+        else:
+            mean = np.average(rows, axis=0, weights=weight)
+            spread = np.sqrt(np.average((rows - mean) ** 2, axis=0, weights=weight))
         spread[spread <= 1e-12 * np.maximum(1.0, np.abs(mean))] = 1.0
         self.mean.copy_(torch.as_tensor(mean).reshape(self.mean.shape))
         self.spread.copy_(torch.as_tensor(spread).reshape(self.spread.shape))
@@ -247,7 +276,7 @@ def build_network(
     }
     with seeded(seed):
         network = Network(plan, front)
-    if network.conditioned:
+    if network.conditioned and not isinstance(network.body, StepSum):
         network.condition(seen)
     _check_outputs(network, seen[:2])
     return network

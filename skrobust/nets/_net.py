@@ -9,7 +9,7 @@ from skorch import NeuralNet
 from skorch.callbacks import Callback
 from torch import Tensor
 
-from skrobust._torch import evaluating
+from skrobust._torch import Frozen
 from skrobust.attacks import Objective
 from skrobust.bounds import Graph, trace
 from skrobust.nets._loader import Batch, BatchLoader, Rows
@@ -122,27 +122,33 @@ class RobustNet(NeuralNet):
             return batch.region(self.threat, self.radius_now_)
 
         def find(climb, reference: Tensor, y: Tensor) -> Tensor:
-            with evaluating(self.module_) as module:
+            with self.frozen_ as module:
                 if module.mode_matters:  # the reference must come from the same network
                     with torch.no_grad():
                         reference = self.forward_(batch.x)
                 return self._search(climb, reference, batch, region())
 
-        return Setting(self.forward_, self.criterion_, region, find)
+        return Setting(self.forward_, self.criterion_, region, find, self.generator_)
 
     def _search(self, climb, reference: Tensor, batch: Batch, region) -> Tensor:
+        if self.attack.margins and self.divergence.follows_margins and self.is_classifying_:
+            climb = lambda moved, reference, y: self.criterion_.lost_margin(moved, y)
         objective = Objective(
             lambda z, reference, y: climb(self.forward_(z), reference, y),
             reference,
             batch.y,
             pieces=lambda z, *_: self.criterion_.directions(self.forward_(z)),
-            at_x=climb(reference, reference, batch.y),
+            at_x=None if self.attack.is_blind else climb(reference, reference, batch.y),
         )
         start = None if self.memory_ is None else self.memory_.start(batch)
         z = self.attack.worst(objective, region, start, self.generator_)
         if self.memory_ is not None:
             self.memory_.keep(batch, z)
         return z
+
+    @property
+    def is_classifying_(self) -> bool:
+        return isinstance(self.criterion_, ClassificationLoss)
 
     # One epoch --------------------------------------------------------------------------------
 
@@ -155,6 +161,7 @@ class RobustNet(NeuralNet):
         if not isinstance(iterator, BatchLoader) or not training:
             return super().run_single_epoch(iterator, training, prefix, step_fn, **fit_params)
         self._set_training(True)
+        self.frozen_ = Frozen(self.module_, modes=self.module_.mode_matters)
         begin, end = _hooked(self, "on_batch_begin"), _hooked(self, "on_batch_end")
         is_watched = not all(getattr(hook.__self__, "is_ours", False) for hook in begin + end)
         steps, sizes = [], []
@@ -221,8 +228,8 @@ class RobustNet(NeuralNet):
 
     def on_train_end(self, net, X=None, y=None, **kwargs) -> None:
         super().on_train_end(net, X=X, y=y, **kwargs)
-        self.memory_ = self.forward_ = self.arithmetic_ = None  # what no file can hold
-        self.graph_ = None
+        # what no file can hold
+        self.memory_ = self.forward_ = self.arithmetic_ = self.frozen_ = self.graph_ = None
 
     def torch_compile(self, module, name):
         """Modules stay what they are, for whoever copies, saves or attacks them."""

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import NamedTuple
 
+import torch
 from sklearn.base import BaseEstimator
 from torch import Tensor
 
@@ -21,13 +22,14 @@ class Setting(NamedTuple):
 
     ``forward`` maps rows to outputs (n, k); ``loss`` is the task's per-row loss; ``region`` says
     where the rows may go; ``find`` runs the attack on a per-row objective of the moved output
-    and returns the worst rows.
+    and returns the worst rows; ``generator`` is where random numbers come from.
     """
 
     forward: Callable[[Tensor], Tensor]
     loss: Loss
     region: Callable[[], Region]
     find: Callable[[Callable[..., Tensor], Tensor, Tensor], Tensor]
+    generator: torch.Generator | None = None
 
 
 class Divergence(BaseEstimator, ABC):
@@ -42,6 +44,8 @@ class Divergence(BaseEstimator, ABC):
 
 class PairDivergence(Divergence):
     """A divergence of two outputs; the attack searches the pair that is farthest apart."""
+
+    follows_margins = False  # whether it grows, for classifiers, as the margin of the label shrinks
 
     @abstractmethod
     def compare(self, moved: Tensor, output: Tensor, y: Tensor, loss: Loss) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from skrobust.exceptions import invalid
 from skrobust.smoothing._base import Divergence
+from skrobust.smoothing._consistency import Consistency
 from skrobust.smoothing._gradient import Gradient
 from skrobust.smoothing._pairs import KL, Custom, LossGap, Squared
 
@@ -14,6 +15,7 @@ DIVERGENCES = {
     "squared": Squared,
     "loss": LossGap,
     "gradient": Gradient,
+    "consistency": Consistency,
 }
 
 

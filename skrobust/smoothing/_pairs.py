@@ -26,6 +26,8 @@ class KL(PairDivergence):
     tensor([0.])
     """
 
+    follows_margins = True
+
     def compare(self, moved: Tensor, output: Tensor, y: Tensor, loss: Loss) -> Tensor:
         pair = kl_div(
             log_softmax(moved, dim=1),
@@ -52,10 +54,12 @@ class Squared(PairDivergence):
 
 
 class LossGap(PairDivergence):
-    """How much the loss grows, ``loss(f(z), y) - loss(f(x), y)``.
+    """How much the loss grows, ``max(0, loss(f(z), y) - loss(f(x), y))``.
 
     With ``smoothing=1`` the clean loss cancels and what remains is adversarial training
-    (Madry et al. 2018, arXiv 1706.06083): the loss at the worst row alone.
+    (Madry et al. 2018, arXiv 1706.06083): the loss at the worst row alone. The worst growth is
+    never negative, for the row itself is one of the places; without that limit a larger smoothing
+    would reward a loss that is higher at the row than at the place that an attack happened to find.
 
     >>> import torch
     >>> absolute = lambda output, y: (output - y).abs().sum(dim=1)
@@ -65,8 +69,10 @@ class LossGap(PairDivergence):
     tensor([4.])
     """
 
+    follows_margins = True
+
     def compare(self, moved: Tensor, output: Tensor, y: Tensor, loss: Loss) -> Tensor:
-        return loss(moved, y) - loss(output, y)
+        return (loss(moved, y) - loss(output, y)).clamp(min=0)
 
 
 class Custom(PairDivergence):

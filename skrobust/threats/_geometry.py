@@ -49,6 +49,12 @@ class Norm(ABC):
         """Dual norm of each row: the largest ``gradient . u`` over the unit ball."""
         return find_norm(self.dual).length(gradient)
 
+    def stretched(self, stretch: Tensor) -> Tensor:
+        """Largest euclidean length of ``stretch * u`` over the unit ball, (n, d) -> (n,)."""
+        if stretch.shape[1] == 0:
+            return stretch.sum(dim=1)
+        return stretch.abs().amax(dim=1)  # at the end of an axis
+
     def project(self, u: Tensor, radius: Tensor, lo: Tensor, hi: Tensor) -> Tensor:
         """Nearest point (euclidean, in steps) of ball ∩ box, exact; only rows outside pay."""
         clipped = torch.minimum(torch.maximum(u, lo), hi)
@@ -102,6 +108,9 @@ class _Linf(Norm):
     """The largest coordinate: a box."""
 
     name, order, dual, is_box = "linf", torch.inf, "l1", True
+
+    def stretched(self, stretch: Tensor) -> Tensor:
+        return L2.length(stretch)  # in the corners
 
     def direction(self, gradient: Tensor) -> Tensor:
         return gradient.sign()

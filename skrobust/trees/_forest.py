@@ -12,7 +12,7 @@ from torch import Tensor
 from skrobust.trees._boxes import Boxes, boxes_of
 from skrobust.trees._cells import Cells
 
-__all__ = ["Forest"]
+__all__ = ["Forest", "link_of"]
 
 LINKS = {
     "identity": lambda scores: scores,
@@ -20,6 +20,11 @@ LINKS = {
     # votes of 0 are common in forests: the smallest normal number stands for them
     "log": lambda scores: np.log(np.clip(scores, np.finfo(np.float64).tiny, None)),
 }
+
+
+def link_of(forest: Forest):
+    """From scores to outputs, number by number; it never falls."""
+    return LINKS[forest.link]
 
 
 @dataclass(frozen=True, eq=False)

@@ -88,6 +88,10 @@ def reads(*classes: type | str) -> Callable:
 def read(estimator: Any) -> Model | None:
     """The trees of a fitted estimator; None if it has none, or is more than its trees."""
     kind = type(estimator)
+    hook = getattr(kind, "__skrobust_trees__", None)
+    if hook is not None:  # an object that knows that it is made of trees
+        owner = next(cls for cls in kind.__mro__ if "__skrobust_trees__" in vars(cls))
+        return hook(estimator) if _same_answers(kind, owner) else None
     for cls, fn in _readers:
         if issubclass(kind, cls):
             return fn(estimator) if _same_answers(kind, cls) else None

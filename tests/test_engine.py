@@ -1,0 +1,427 @@
+"""The training engine: batches, remembered perturbations, first layers, guards, arithmetic."""
+
+import copy
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_breast_cancer, load_iris, make_moons
+from torch import nn
+
+from skrobust._torch import Frozen
+from skrobust.attacks import PGD, Objective, Single
+from skrobust.datasets import load_digits_images
+from skrobust.estimators import RobustClassifier, RobustRegressor
+from skrobust.exceptions import RobustnessWarning
+from skrobust.nets import BatchLoader, Rows
+from skrobust.nets._first_layer import first_convolution, suits
+from skrobust.nets._guard import Guard, Probe
+from skrobust.nets._memory import Memory
+from skrobust.nets._modules import Network, cnn
+from skrobust.threats import LpBall
+
+QUICK = dict(max_epochs=5, random_state=0)
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def rows(n=23, shape=(3,)):
+    x = torch.arange(n * int(np.prod(shape)), dtype=torch.float32).reshape(n, *shape)
+    return Rows(x, torch.arange(n), torch.linspace(0, 1, n))
+
+
+# Batches ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("chunk_numbers", [1, 20, 10**6])
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_batches_hold_every_row_once_with_its_target(monkeypatch, chunk_numbers, shuffle):
+    monkeypatch.setattr(BatchLoader, "chunk_numbers", chunk_numbers)
+    loader = BatchLoader(rows(), 5, generator(), shuffle)
+    batches = list(loader)
+    assert len(batches) == len(loader) == 5
+    y = torch.cat([batch.y for batch in batches])
+    assert sorted(y.tolist()) == list(range(23))
+    assert (y.tolist() == list(range(23))) is not shuffle
+    for batch in batches:
+        assert torch.equal(batch.x[:, 0], 3.0 * batch.y)
+        assert torch.equal(batch.chunk.index[batch.place], batch.y)
+        region = batch.region(LpBall(), 0.5)
+        assert torch.equal(region.x, batch.x)
+        torch.testing.assert_close(region.high, batch.x + 0.5)
+
+
+def test_batches_do_not_depend_on_how_many_are_gathered_at_once(monkeypatch):
+    seen = []
+    for numbers in (1, 10**6):
+        monkeypatch.setattr(BatchLoader, "chunk_numbers", numbers)
+        seen.append(torch.cat([b.y for b in BatchLoader(rows(), 4, generator(), True)]))
+    assert torch.equal(*seen)
+
+
+def test_a_last_batch_of_one_row_joins_the_one_before():
+    assert [len(batch.x) for batch in BatchLoader(rows(9), 4, None, False)] == [4, 5]
+
+
+def test_augmented_batches_are_changed_and_not_remembered():
+    X, y = make_moons(200, noise=0.1, random_state=0)
+    seen = []
+
+    def augment(x, generator):
+        seen.append(len(x))
+        return x + 0.01 * torch.randn(x.shape, generator=generator, dtype=x.dtype)
+
+    plain = RobustClassifier(**QUICK).fit(X, y)
+    model = RobustClassifier(net_params={"augment": augment}, **QUICK).fit(X, y)
+    assert sum(seen) == 5 * 200
+    assert not np.allclose(model.predict_proba(X), plain.predict_proba(X))
+
+
+# What rows remember -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
+def test_memory_gives_back_what_it_was_given(norm):
+    data = Rows(torch.randn(20, 6, generator=generator()), torch.arange(20))
+    threat, memory = LpBall(norm, scale=[1.0, 2, 3, 4, 5, 6]), Memory(data, generator())
+    kept = {}
+    for epoch in range(3):
+        for batch in BatchLoader(data, 4, generator(epoch), True):
+            region = batch.region(threat, 0.3)
+            start = memory.start(batch)
+            assert (region.distance(start) <= 0.3 + 1e-6).all()
+            for row, z in zip(batch.y.tolist(), start, strict=True):
+                if epoch:  # float16 keeps three digits of a share of the radius
+                    assert torch.allclose(z, kept[row], atol=2e-3 * 0.3 * 6)
+            z = region.sample(generator(epoch))
+            memory.keep(batch, z)
+            kept |= dict(zip(batch.y.tolist(), z, strict=True))
+        memory.end_epoch()
+
+
+def test_remembered_moves_grow_with_the_radius():
+    data = Rows(torch.zeros(4, 2), torch.arange(4))
+    memory = Memory(data, generator())
+    for radius in (1.0, 2.0):
+        (batch,) = BatchLoader(data, -1, None, False)
+        batch.region(LpBall(), radius)
+        start = memory.start(batch).clone()
+        memory.keep(batch, torch.full((4, 2), 0.5))
+        memory.end_epoch()
+    torch.testing.assert_close(start, torch.full((4, 2), 1.0))
+
+
+def test_rows_that_take_too_much_memory_start_at_random():
+    X, y = load_iris(return_X_y=True)
+    found = [
+        RobustClassifier(net_params={"memory_limit": limit}, **QUICK).fit(X, y).predict_proba(X)
+        for limit in (0, 2 * X.size - 1, 2 * X.size)
+    ]
+    assert np.array_equal(found[0], found[1]) and not np.allclose(found[1], found[2])
+
+
+def test_one_step_a_time_climbs_as_far_as_many():
+    """From its own last point, twelve calls of one short step reach the worst corner."""
+    weight = torch.tensor([[1.0, -2.0], [3.0, 1.0]])
+    fn = Objective(lambda z, w: (z * w).sum(dim=1), weight)
+    region = LpBall("linf").region(torch.zeros(2, 2), 0.5)
+    z = region.sample(generator())
+    for _ in range(12):
+        z = Single(verify=False).worst(fn, region, z, generator())
+    torch.testing.assert_close(z, 0.5 * weight.sign())
+
+
+# First layers and the order of channels ---------------------------------------------------
+
+
+@pytest.mark.parametrize("padding", [0, 1, 2])
+@pytest.mark.parametrize(("channels", "kernel"), [(1, 3), (3, 3), (1, (3, 5))])
+def test_gradient_of_a_first_convolution(channels, kernel, padding):
+    layer = nn.Conv2d(channels, 4, kernel, padding=padding).double()
+    assert suits(layer)
+    x = torch.randn(2, channels, 7, 6, dtype=torch.float64, requires_grad=True)
+    wanted, found = layer(x), first_convolution(x, layer)
+    assert torch.equal(wanted, found)
+    way = torch.randn(wanted.shape, dtype=torch.float64)
+    inputs = (x, layer.weight, layer.bias)
+    for a, b in zip(
+        torch.autograd.grad(wanted, inputs, way),
+        torch.autograd.grad(found, inputs, way),
+        strict=True,
+    ):
+        torch.testing.assert_close(a, b)
+    assert torch.autograd.gradgradcheck(lambda z: first_convolution(z, layer), x)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.Conv2d(1, 2, 3, stride=2),
+        nn.Conv2d(4, 4, 3, groups=2),
+        nn.Conv2d(1, 2, 3, padding="same"),
+        nn.Conv2d(1, 2, 3, padding=1, padding_mode="circular"),
+        nn.Conv2d(1, 2, 3, dilation=2),
+        nn.Conv2d(16, 2, 3),
+        nn.Linear(3, 2),
+    ],
+    ids=str,
+)
+def test_other_layers_are_left_to_torch(layer):
+    assert not suits(layer)
+
+
+def test_channels_last_changes_the_memory_and_not_the_network():
+    X, _ = load_digits_images(return_X_y=True)
+    x = torch.as_tensor(X[:5])
+    network = Network(
+        {"module": "cnn", "row_shape": (1, 8, 8), "body_shape": (1, 8, 8), "n_outputs": 3}, None
+    )
+    plain = cnn((1, 8, 8), 3)
+    plain.load_state_dict(network.body.state_dict())
+    torch.testing.assert_close(network(x), plain(x))
+    hidden = network.body[0](x)
+    assert hidden.is_contiguous(memory_format=torch.channels_last)
+    z = x.clone().requires_grad_(True)
+    (found,) = torch.autograd.grad(network(z).sum(), z)
+    (wanted,) = torch.autograd.grad(plain(z).sum(), z)
+    torch.testing.assert_close(found, wanted)
+
+
+def test_conditioning_follows_the_buffers():
+    network = Network(
+        {"module": "mlp", "row_shape": (2,), "body_shape": (2,), "n_outputs": 1}, None
+    )
+    x = torch.randn(4, 2)
+    before = network(x)
+    network.condition(np.array([[0.0, 0.0], [4.0, 8.0]]))
+    assert not torch.allclose(network(x), before)
+    torch.testing.assert_close(
+        network(x), network.body((x - torch.tensor([2.0, 4])) / torch.tensor([2.0, 4]))
+    )
+    torch.testing.assert_close(copy.deepcopy(network).double()(x.double()).float(), network(x))
+
+
+def test_frozen_puts_every_flag_back():
+    module = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2), nn.Dropout())
+    module[0].bias.requires_grad_(False)
+    module[1].eval()
+    flags = [p.requires_grad for p in module.parameters()], [m.training for m in module.modules()]
+    with Frozen(module) as frozen:
+        assert not any(p.requires_grad for p in frozen.parameters())
+        assert not any(m.training for m in frozen.modules())
+    assert flags == (
+        [p.requires_grad for p in module.parameters()],
+        [m.training for m in module.modules()],
+    )
+
+
+# One or two forward passes ----------------------------------------------------------------
+
+
+def test_clean_and_moved_rows_in_one_pass_train_the_same_model(monkeypatch):
+    X, y = make_moons(200, noise=0.1, random_state=0)
+    found = []
+    for most in (0, 10**9):
+        monkeypatch.setattr("skrobust.nets._net.JOINT_NUMBERS", most)
+        found.append(RobustClassifier(**QUICK).fit(X, y).predict_proba(X))
+    np.testing.assert_allclose(*found, atol=1e-4)
+
+
+def test_batch_norm_sees_clean_and_moved_rows_apart():
+    """Its running mean is that of passes over rows of one kind, never over both at once."""
+    sizes = []
+
+    class Spy(nn.BatchNorm1d):
+        def forward(self, x):
+            if self.training:
+                sizes.append(len(x))
+            return super().forward(x)
+
+    def module(n_features, n_outputs):
+        return nn.Sequential(nn.Linear(n_features, 8), Spy(8), nn.ReLU(), nn.Linear(8, n_outputs))
+
+    X, y = load_iris(return_X_y=True)
+    RobustClassifier(module, batch_size=50, **QUICK).fit(X, y)
+    assert set(sizes) == {50} and len(sizes) == 2 * 3 * 5
+
+
+# Arithmetic -------------------------------------------------------------------------------
+
+
+def test_bfloat16_trains_about_the_same_model_and_leaves_float32_weights():
+    X, y = load_digits_images(return_X_y=True)
+    X, y = X[:400], y[:400]
+    model = RobustClassifier(net_params={"precision": "bfloat16"}, **QUICK).fit(X, y)
+    assert model.score(X, y) > 0.8
+    assert {p.dtype for p in model.net_.module_.parameters()} == {torch.float32}
+
+
+def test_deterministic_algorithms_are_wanted_during_fit_only():
+    X, y = load_iris(return_X_y=True)
+    RobustClassifier(net_params={"deterministic": True}, **QUICK).fit(X, y)
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+@pytest.mark.parametrize(("offset", "width"), [(0.0, torch.float32), (1e9, torch.float64)])
+def test_rows_train_in_float32_where_that_loses_nothing(offset, width):
+    X, y = load_iris(return_X_y=True)
+    seen = []
+
+    def augment(x, generator):
+        seen.append(x.dtype)
+        return x
+
+    model = RobustClassifier(net_params={"augment": augment}, **QUICK).fit(X + offset, y)
+    assert set(seen) == {width}
+    assert model.score(X + offset, y) > 0.8
+
+
+# Guards -----------------------------------------------------------------------------------
+
+
+def test_guard_goes_back_and_takes_more_steps_after_a_collapse():
+    """Images, a large radius, one step from the row itself: the known recipe of the collapse."""
+    X, y = load_digits_images(return_X_y=True)
+    setting = dict(
+        attack=PGD(n_steps=1, step_size=0.3, random_start=False),
+        divergence="loss",
+        threat=LpBall(bounds=(0, 1)),
+        radius=0.3,
+        max_epochs=40,
+        random_state=0,
+    )
+    with pytest.warns(RobustnessWarning, match="collapsed in epoch") as caught:
+        model = RobustClassifier(**setting).fit(X[:1200], y[:1200])
+    assert sum("collapsed" in str(w.message) for w in caught) == 1
+    collapsed = [row for row in model.history_ if row.get("collapsed")]
+    assert collapsed and collapsed[0]["loss_many_steps"] > collapsed[0]["loss_one_step"] + 0.15
+    assert model.net_.attack.n_steps >= 3
+    assert setting["attack"].n_steps == 1  # the user's object stays as it was
+
+
+def test_guard_is_silent_where_training_is_sound():
+    X, y = load_breast_cancer(return_X_y=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RobustnessWarning)
+        model = RobustClassifier(threat=LpBall(scale="std"), radius=0.3, random_state=0).fit(X, y)
+    checks = [row for row in model.history_ if "loss_many_steps" in row]
+    assert 10 <= len(checks) <= 30
+    assert not any("collapsed" in row for row in model.history_)
+
+
+def test_a_model_no_better_than_a_constant_is_named():
+    X, y = load_breast_cancer(return_X_y=True)
+    with pytest.warns(RobustnessWarning, match="no better than a constant"):
+        RobustClassifier(threat=LpBall(scale="std"), radius=5.0, **QUICK).fit(X, y)
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 3))
+    with pytest.warns(RobustnessWarning, match="their mean has"):
+        RobustRegressor(radius=3.0, smoothing=0.01, **QUICK).fit(X, X[:, 0])
+
+
+def test_the_constant_of_a_probe_counts_weights():
+    data = Rows(torch.zeros(4, 1), torch.tensor([0, 0, 0, 1]), torch.tensor([1.0, 1, 1, 7]))
+    assert Probe(data, True, True).constant() == pytest.approx(0.3)
+    data = Rows(torch.zeros(2, 1), torch.tensor([[0.0], [2.0]]))
+    assert Probe(data, False, True).constant() == pytest.approx(1.0)
+
+
+def test_guard_suits_attacks_of_few_steps():
+    assert Guard.suits(Single()) and Guard.suits(PGD(n_steps=2))
+    assert not Guard.suits(PGD(n_steps=10))
+
+
+def test_many_rows_leave_some_to_examine_the_training_with():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(6000, 2))
+    seen = []
+
+    def augment(x, generator):
+        seen.append(len(x))
+        return x
+
+    y = (X[:, 0] > 0).astype(int)
+    RobustClassifier(net_params={"augment": augment}, max_epochs=1, random_state=0).fit(X, y)
+    assert sum(seen) == 6000 - 128
+
+
+# Weights that exist already ---------------------------------------------------------------
+
+
+def test_fine_tuning_begins_where_the_model_was():
+    X, y = load_iris(return_X_y=True)
+    first = RobustClassifier(smoothing=0, max_epochs=30, random_state=0).fit(X, y)
+    sources = {
+        "estimator": first,
+        "net": first.net_,
+        "module": first.net_.module_,
+        "state dict": first.net_.module_.state_dict(),
+    }
+    for name, source in sources.items():
+        model = RobustClassifier(initial_weights=source, lr=1e-12, max_epochs=1).fit(X, y)
+        np.testing.assert_allclose(
+            model.predict_proba(X), first.predict_proba(X), atol=1e-5, err_msg=name
+        )
+    assert first.n_iter_ == 30  # untouched
+
+
+def test_fine_tuning_a_module_of_ones_own_sees_rows_as_they_are():
+    def small(n_features, n_outputs):
+        return nn.Sequential(nn.Linear(n_features, 8), nn.ReLU(), nn.Linear(8, n_outputs))
+
+    X, y = load_iris(return_X_y=True)
+    module = small(4, 3)
+    for factory in (small, "mlp"):
+        if factory == "mlp":
+            from skrobust.nets import MODULES
+
+            module = MODULES["mlp"]((4,), 3)
+        model = RobustClassifier(factory, initial_weights=module, lr=1e-12, max_epochs=1).fit(X, y)
+        with torch.no_grad():
+            wanted = module(torch.as_tensor(X, dtype=torch.float32)).softmax(dim=1)
+        np.testing.assert_allclose(model.predict_proba(X), wanted, atol=1e-5)
+
+
+def test_fine_tuning_a_regressor_keeps_its_units():
+    X, y = load_iris(return_X_y=True)
+    y = 100.0 + 10.0 * y
+    first = RobustRegressor(smoothing=0, max_epochs=30, random_state=0).fit(X, y)
+    model = RobustRegressor(initial_weights=first, lr=1e-12, max_epochs=1).fit(X[:50], y[:50] + 5)
+    np.testing.assert_allclose(model.predict(X), first.predict(X), atol=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        (nn.Linear(3, 2), "names and shapes"),
+        (3, "state dict"),
+        (RobustClassifier(), "Fit it first"),
+        ({}, "state dict"),
+    ],
+    ids=["shapes", "number", "unfitted", "empty"],
+)
+def test_weights_that_do_not_fit_are_an_error(source, words):
+    X, y = load_iris(return_X_y=True)
+    with pytest.raises((ValueError, TypeError), match=words):
+        RobustClassifier(initial_weights=source, **QUICK).fit(X, y)
+
+
+def test_weights_of_other_classes_are_an_error():
+    X, y = load_iris(return_X_y=True)
+    first = RobustClassifier(**QUICK).fit(X, y)
+    with pytest.raises(ValueError, match="same classes"):
+        RobustClassifier(initial_weights=first, **QUICK).fit(X, y + 1)
+
+
+def test_history_has_every_batch_and_the_penalty():
+    X, y = load_iris(return_X_y=True)
+    model = RobustClassifier(batch_size=50, **QUICK).fit(X, y)
+    for row in model.history_:
+        assert row["penalty"] >= 0 and row["train_batch_count"] == 3
+        sizes = [batch["train_batch_size"] for batch in row["batches"]]
+        losses = [batch["train_loss"] for batch in row["batches"]]
+        assert sizes == [50, 50, 50]
+        assert row["train_loss"] == pytest.approx(np.mean(losses))
