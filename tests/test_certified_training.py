@@ -146,6 +146,14 @@ def test_warm_start_goes_on_with_the_weights():
     assert (after - before).abs().max() < 1e-4
 
 
+def test_weights_from_elsewhere_are_left_as_they_are():
+    source = RobustClassifier(smoothing=0, max_epochs=1, random_state=0).fit(X[TRAIN], Y[TRAIN])
+    model = fitted(attack="interval", max_epochs=1, lr=1e-9, initial_weights=source)
+    torch.testing.assert_close(
+        model.net_.module_.body[1].weight, source.net_.module_.body[1].weight, atol=1e-5, rtol=0
+    )
+
+
 @pytest.mark.parametrize(
     ("options", "match"),
     [
