@@ -376,3 +376,16 @@ def test_turning_points_are_all_there_are(kind):
     kept, at = bend[big].sign(), x[big].detach()
     changes = at[1:][kept[1:] != kept[:-1]]
     np.testing.assert_allclose(changes, sorted(curve.turns), atol=2e-4)
+
+
+def test_lipschitz_constants_of_parallel_paths_add_up():
+    class Sum(nn.Module):
+        def forward(self, x):
+            return x + x
+
+    class Beside(nn.Module):
+        def forward(self, x):
+            return torch.cat([x, 3 * x], dim=1)
+
+    assert constant(trace(Sum(), (4,))) >= 2 - 1e-9
+    assert constant(trace(Beside(), (4,))) >= np.sqrt(10) - 1e-9
