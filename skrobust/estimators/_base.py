@@ -356,7 +356,7 @@ def _width(X: np.ndarray, recipe: Recipe) -> torch.dtype:
     network = recipe.network
     if X.dtype != np.float64 or recipe.threat.ruled or network.front is not None:
         return torch.from_numpy(X[:0]).dtype
-    region = recipe.threat.region(torch.from_numpy(X[:1]), recipe.radius or 1.0)
+    region = recipe.threat.region(to_tensor(X[:1]), recipe.radius or 1.0)
     reach = (recipe.radius or 1.0) * region.scale[0]
     least = torch.where(reach > 0, reach, torch.inf)
     if network.conditioned:
