@@ -9,8 +9,18 @@ from torch import nn
 
 from skrobust._torch import margins
 from skrobust.attacks import APGD, PGD, Objective
-from skrobust.bounds import Box, Crown, Interval, Scale, register_layer, supported_layers, trace
+from skrobust.bounds import (
+    Box,
+    Crown,
+    Interval,
+    Lipschitz,
+    Scale,
+    register_layer,
+    supported_layers,
+    trace,
+)
 from skrobust.bounds._curves import CURVES
+from skrobust.bounds._lipschitz import constant
 from skrobust.exceptions import UnsupportedEstimatorError
 from skrobust.threats import LpBall
 
@@ -309,3 +319,73 @@ def test_bounds_hold_in_float32_and_carry_gradients():
             .sum()
         )
     assert (after - before) / step == pytest.approx(float(slope), abs=2e-2)
+
+
+@pytest.mark.parametrize("norm", ["l2", "l1", "linf"])
+@pytest.mark.parametrize("name", [name for name in NETS if name not in ("ELU 2", "SELU")])
+def test_lipschitz_constants_are_never_passed(name, norm):
+    net, graph, x = made(name)
+    region = LpBall(norm, scale=0.5).region(x, 0.4)
+    bounds = Lipschitz().outputs(graph, region)
+    places = random_places(region)
+    found = net(places.flatten(0, 1)).view(*places.shape[:2], -1)
+    slack = 1e-3 if name == "Softplus 3" else 1e-9  # torch cuts it off early
+    assert (found >= bounds.low - slack).all()
+    assert (found <= bounds.high + slack).all()
+    assert torch.isfinite(bounds.low).all()
+    at_x = Lipschitz().outputs(graph, LpBall(norm).region(x, 0.0))
+    torch.testing.assert_close(at_x.low, net(x))
+
+
+def test_lipschitz_constant_of_one_layer_is_its_largest_singular_value():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = nn.Linear(5, 3).double().requires_grad_(False)
+        conv = nn.Conv2d(1, 2, 3, padding=1, bias=False).double().requires_grad_(False)
+    assert constant(trace(net, (5,))) == pytest.approx(np.linalg.norm(net.weight.numpy(), 2))
+    eye = torch.eye(25, dtype=torch.float64).view(25, 1, 5, 5)
+    matrix = conv(eye).flatten(1).numpy()
+    assert constant(trace(conv, (1, 5, 5))) == pytest.approx(np.linalg.norm(matrix, 2))
+
+
+def test_lipschitz_bound_of_a_large_convolution_holds():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        conv = nn.Conv2d(2, 8, 5, padding=2).double().requires_grad_(False)
+    rate = constant(trace(conv, (2, 20, 20)))
+    v = torch.ones(1, 2, 20, 20, dtype=torch.float64)
+    zero = conv(0 * v)
+    for _ in range(50):  # power iteration: a lower estimate of the truth
+        v.requires_grad_(True)
+        out = conv(v) - zero
+        (v,) = torch.autograd.grad(out, v, out.detach())
+        v = (v / v.norm()).detach()
+    truth = (conv(v) - zero).norm().item()
+    assert truth <= rate <= 4 * truth
+
+
+@pytest.mark.parametrize("kind", [nn.GELU(approximate="tanh"), nn.GELU(), nn.SiLU()])
+def test_turning_points_are_all_there_are(kind):
+    """The second derivative changes its sign where the record says, and nowhere else."""
+    curve = CURVES[type(kind)](kind)
+    x = torch.linspace(-12, 12, 240001, dtype=torch.float64, requires_grad=True)
+    (slope,) = torch.autograd.grad(curve.f(x).sum(), x, create_graph=True)
+    torch.testing.assert_close(slope, curve.slope(x), atol=1e-9, rtol=1e-7)
+    (bend,) = torch.autograd.grad(slope.sum(), x)
+    big = bend.abs() > 1e-12
+    kept, at = bend[big].sign(), x[big].detach()
+    changes = at[1:][kept[1:] != kept[:-1]]
+    np.testing.assert_allclose(changes, sorted(curve.turns), atol=2e-4)
+
+
+def test_lipschitz_constants_of_parallel_paths_add_up():
+    class Sum(nn.Module):
+        def forward(self, x):
+            return x + x
+
+    class Beside(nn.Module):
+        def forward(self, x):
+            return torch.cat([x, 3 * x], dim=1)
+
+    assert constant(trace(Sum(), (4,))) >= 2 - 1e-9
+    assert constant(trace(Beside(), (4,))) >= np.sqrt(10) - 1e-9

@@ -109,13 +109,13 @@ class IntervalTraining(Attack):
 
 def _worst_logits(graph: Graph, region: Region, output: Tensor, y: Tensor) -> Tensor:
     """Logits (n, k) whose differences to that of the label are the largest that are possible."""
-    k = output.shape[1]
-    return -Interval().lower(graph, region, pairs(y, k, output))
+    heads = pairs(y, output.shape[1], region.x)  # rows may be wider than the network
+    return -Interval().lower(graph, region, heads).to(output.dtype)
 
 
 def _farthest(graph: Graph, region: Region, output: Tensor, y: Tensor, divergence) -> Tensor:
     """The end of each output's interval that is farther from its reference."""
-    low, high = Interval().outputs(graph, region)
+    low, high = (end.to(output.dtype) for end in Interval().outputs(graph, region))
     center = y if type(divergence).__name__ == "LossGap" else output
     return torch.where(high - center > center - low, high, low)
 

@@ -151,7 +151,7 @@ length), or (n_samples, n_channels, height, width)
         divergence = check_divergence(self._divergence_name())
         exact = solves_exactly(self, X, threat, divergence)
         device = check_device(self.device)
-        is_fresh = not (self.warm_start and hasattr(self, "net_"))
+        is_fresh = self.initial_weights is None and not (self.warm_start and hasattr(self, "net_"))
         network = self._network(X, n_outputs, rng)
         if is_fresh and hasattr(attack, "prepare"):
             attack.prepare(network.body)
