@@ -28,14 +28,18 @@ threat : str or Threat, default="linf"
     frozen columns. Options that speak of data are learned from the training rows.
 attack : str or Attack, default="auto"
     How the worst nearby row is searched: ``"single"`` (one step, from where the row went last
-    time), ``"pgd"``, ``"apgd"``, ``"noise"``, ``"exact"`` (linear module) or an attack object.
-    ``"auto"`` is ``"single"``: about the robustness of many steps for three times the price of plain
-    training; modules "linear" and "additive" are trained on their exact worst case.
+    time), ``"pgd"``, ``"apgd"``, ``"noise"``, ``"exact"`` (linear and additive modules) or an attack
+    object. ``"auto"`` is ``"single"``: about the robustness of many steps for three times the price
+    of plain training. Of linear and additive modules it is the exact worst case, of all rows at once:
+    no search, no batches, no luck; an epoch is then 20 steps, and ``weight_decay`` is the ridge of the
+    linear module.
 divergence : str, Divergence or callable, default={divergence!r}
     What is made worst: ``"kl"`` (class probabilities), ``"squared"`` (outputs), ``"loss"`` (growth
     of the loss), ``"gradient"`` (first order, no attack), ``"consistency"`` (noisy copies, no
     attack; for smoothing afterwards), or a function ``(moved, output, y) -> (n,)`` of moved
-    outputs, outputs and targets.
+    outputs, outputs and targets. ``"auto"`` of a classifier is ``"kl"``, and ``"loss"`` for linear
+    and additive modules, which makes their fit convex (for ``smoothing`` up to 1; so does
+    ``"squared"``, for any).
 optimizer : {{"adamw", "adam", "sgd"}} or torch.optim class, default="adamw"
     Optimiser; its options go into ``net_params`` as ``optimizer__name``.
 lr : float or "auto", default="auto"
@@ -67,7 +71,7 @@ preprocessor : transformer or None, default=None
     torch view (:func:`as_torch`). Unlike a scaler earlier in a Pipeline it keeps ``radius`` and
     ``threat`` in the raw columns of X.
 initial_weights : fitted estimator, skorch net, nn.Module, state dict or None, default=None
-    Weights to begin with, of the same layers: fine-tuning to robustness, for a third of the epochs.
+    Weights to begin with, of the same layers: fine-tuning to robustness, for three tenths of the epochs.
     Weights of one of our estimators bring their standardisation along (and ``module="auto"`` takes
     its network); any other module gets rows as they are.
 warm_start : bool, default=False

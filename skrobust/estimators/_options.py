@@ -119,7 +119,7 @@ def check_options(estimator, row_shape: tuple[int, ...], n_rows: int) -> Options
     )
     lr = auto.lr if _is_auto(p.lr) else check_number("lr", p.lr, low=0, open_low=True)
     smoothing = (
-        default_smoothing(len(row_shape), p.divergence)
+        default_smoothing(len(row_shape), p._divergence_name())
         if _is_auto(p.smoothing)
         else check_number("smoothing", p.smoothing, low=0, hint="0 is plain training.")
     )
