@@ -11,6 +11,7 @@ REQUIREMENTS := pyproject.toml requirements/constraints.txt
 
 # Tests run in JOBS processes with one torch thread each. ARGS goes on to pytest.
 JOBS ?= 2
+BENCH ?= $(basename $(notdir $(wildcard benchmarks/*.py)))
 ARGS ?=
 PYTEST = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS)
 
@@ -61,9 +62,9 @@ docs: $(VENV)/.dev  ## Build the pages; warnings are errors.
 	@OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_build/html
 	@echo "Open docs/_build/html/index.html"
 
-bench: $(VENV)/.demo  ## Run every benchmark.
-	@set -e; for script in benchmarks/*.py; do \
-		if [ -e "$$script" ]; then echo "== $$script"; $(BIN)/python "$$script"; else echo "No benchmark yet."; fi; done
+bench: $(VENV)/.demo  ## Run every benchmark (hours), or some: make bench BENCH="training predict".
+	@set -e; for name in $(BENCH); do echo "== $$name"; \
+		OMP_NUM_THREADS=1 $(BIN)/python benchmarks/$$name.py $(ARGS); done
 
 peers: $(VENV)/.dev  ## Install the independent tools that some tests compare with.
 	@$(INSTALL) -e ".[peers]"

@@ -425,3 +425,14 @@ def test_history_has_every_batch_and_the_penalty():
         losses = [batch["train_loss"] for batch in row["batches"]]
         assert sizes == [50, 50, 50]
         assert row["train_loss"] == pytest.approx(np.mean(losses))
+
+
+@pytest.mark.slow  # a compiler is at work for half a minute
+def test_compiled_networks_train_the_same_model():
+    pytest.importorskip("torch._inductor", reason="this torch has no compiler")
+    X, y = load_iris(return_X_y=True)
+    plain = RobustClassifier(batch_size=50, **QUICK).fit(X, y)
+    setting = {"compile": True, "compile__backend": "aot_eager"}
+    model = RobustClassifier(batch_size=50, net_params=setting, **QUICK).fit(X, y)
+    np.testing.assert_allclose(model.predict_proba(X), plain.predict_proba(X), atol=1e-4)
+    assert set(model.net_.module_.state_dict()) == set(plain.net_.module_.state_dict())
