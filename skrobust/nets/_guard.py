@@ -70,7 +70,7 @@ class Guard(Callback):
 
     *Catastrophic overfitting* (Wong et al. 2020, 2001.03994): within an epoch the net learns to
     resist the one step it is trained on, and nothing else. A few rows show it: many steps break far
-    more of them than one step does, although one step hardly breaks any. They are examined at
+    more of them than one step does, and more than they broke before. They are examined at
     regular epochs, and whenever the penalty has suddenly shrunk. After a collapse the weights,
     the optimiser and the running average of the last good examination come back, and the attack
     takes more steps; ``history`` says ``collapsed`` and the user is warned once.
@@ -107,7 +107,8 @@ class Guard(Callback):
         many = max(one, self.probe.loss(net, PGD(n_steps=5)))
         net.history.record("loss_one_step", one)
         net.history.record("loss_many_steps", many)
-        hidden = many - one > GAP and one - clean < HARM * (many - clean)
+        # a net that is not robust yet gets better from one examination to the next
+        hidden = many > self.least_ and many - one > GAP and one - clean < HARM * (many - clean)
         fallen = False
         if self.probe.is_classifier:  # losses are shares of wrong rows
             hidden = hidden and 1 - many < 0.5 * (1 - one)
