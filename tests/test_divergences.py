@@ -5,6 +5,7 @@ import pytest
 import torch
 from scipy.special import log_softmax, softmax
 
+from skrobust import RobustClassifier
 from skrobust._torch import evaluating
 from skrobust.smoothing import (
     DIVERGENCES,
@@ -163,3 +164,26 @@ def test_evaluating_restores_every_mode_and_flag():
         assert not any(p.requires_grad for p in net.parameters())
     assert [part.training for part in net.modules()] == [True, True, False, True]
     assert [p.requires_grad for p in net.parameters()] == [True, False, True, True]
+
+
+@pytest.mark.parametrize("divergence", [KL(), Squared()], ids=repr)
+def test_slopes_are_the_gradients(divergence):
+    moved = torch.as_tensor(MOVED).requires_grad_(True)
+    output, y = torch.as_tensor(OUTPUT), torch.as_tensor(Y)
+    value = divergence.compare(moved, output, y, None)
+    (wanted,) = torch.autograd.grad(value.sum(), moved)
+    torch.testing.assert_close(divergence.slope(moved.detach(), output, y), wanted)
+
+
+def test_a_divergence_of_ones_own_is_climbed_by_its_own_slope():
+    """A subclass that compares otherwise must not climb by its parent's formula."""
+
+    class Backwards(KL):
+        def compare(self, moved, output, y, loss):
+            return -super().compare(moved, output, y, loss)
+
+    X = np.linspace(-1, 1, 60).reshape(-1, 1)
+    model = RobustClassifier(divergence=Backwards(), max_epochs=1, random_state=0)
+    net = model.fit(X, (X[:, 0] > 0).astype(int)).net_
+    assert not net.has_slope_
+    assert RobustClassifier(max_epochs=1).fit(X, (X[:, 0] > 0).astype(int)).net_.has_slope_

@@ -60,6 +60,9 @@ class Objective:
         A row is finished as soon as its value exceeds the goal (0 for a negative margin).
     differentiable : bool
         False when only values can be had (a model that is no torch function).
+    slope : callable, optional
+        ``slope(z, *row_args)`` gives the model's outputs (n, k) and the gradient of the value with
+        respect to them, where that is known in closed form: :meth:`ascent` is quicker with it.
     at_x : Tensor of shape (n,), optional
         The value at the rows themselves, where it is known already: saves one evaluation.
     model : object, optional
@@ -85,12 +88,13 @@ class Objective:
         differentiable: bool = True,
         at_x: Tensor | None = None,
         model: Any = None,
+        slope: Callable[..., tuple[Tensor, Tensor]] | None = None,
     ):
         if value is None and pieces is None:
             raise invalid("value", None, "a function, or None where pieces= are given")
         self.is_largest_piece = value is None
         self.value = self._largest_piece if value is None else value
-        self.row_args, self.pieces, self.at_x = row_args, pieces, at_x
+        self.row_args, self.pieces, self.at_x, self.slope = row_args, pieces, at_x, slope
         self.goal, self.differentiable, self.model = goal, differentiable, model
         self.divisible = True
         self._region: Region | None = None
@@ -142,6 +146,20 @@ class Objective:
         if piece is None:
             return Climb(climbed, climbed, gradient)
         return Climb(self(z.detach()) if value is None else value.detach(), climbed, gradient)
+
+    def ascent(self, z: Tensor) -> Tensor:
+        """The gradient of the value at ``z`` alone, for whoever does not look at values."""
+        if self.slope is None:
+            return self.gradient(z).gradient
+        self._forward.add(self._index, self._n_rows)
+        self._backward.add(self._index, self._n_rows)
+        z = z.detach().requires_grad_(True)
+        with torch.enable_grad():
+            outputs, slope = self.slope(self._rows(z), *self.row_args)
+            if not outputs.requires_grad:  # as in gradient()
+                return torch.zeros_like(z)
+            (gradient,) = torch.autograd.grad(outputs, z, slope, allow_unused=True)
+        return torch.zeros_like(z) if gradient is None else torch.nan_to_num(gradient)
 
     def _graph(self, z: Tensor, piece: Tensor | None) -> tuple[Tensor | None, Tensor]:
         z = self._rows(z)

@@ -70,7 +70,7 @@ class PGD(Attack):
             z = beginning(region, start, generator)
         size = region.radius * (2.5 / self.n_steps) if self.step_size is None else self.step_size
         for _ in range(self.n_steps):
-            z = region.step(z, fn.gradient(z).gradient, size)
+            z = region.step(z, fn.ascent(z), size)
         return region.realize(z)
 
     def search(

@@ -86,8 +86,10 @@ class Single(Attack):
             size = region.radius * (0.5 if start is not None else 1.0 / self.n_steps)
         z = beginning(region, start, generator) if best is not None or start is None else start
         for _ in range(self.n_steps):
+            if best is None:
+                z = region.step(z, fn.ascent(z), size)
+                continue
             here = fn.gradient(z)
-            if best is not None:
-                best.update(z, here.value)
+            best.update(z, here.value)
             z = region.step(z, here.gradient, size)
         return z

@@ -131,20 +131,35 @@ class RobustNet(NeuralNet):
         return Setting(self.forward_, self.criterion_, region, find, self.generator_)
 
     def _search(self, climb, reference: Tensor, batch: Batch, region) -> Tensor:
+        slope = self._slope
         if self.attack.margins and self.divergence.follows_margins and self.is_classifying_:
-            climb = lambda moved, reference, y: self.criterion_.lost_margin(moved, y)
+            climb, slope = lambda moved, reference, y: self.criterion_.lost_margin(moved, y), None
         objective = Objective(
             lambda z, reference, y: climb(self.attacked_(z), reference, y),
             reference,
             batch.y,
             pieces=lambda z, *_: self.criterion_.directions(self.attacked_(z)),
             at_x=None if self.attack.is_blind else climb(reference, reference, batch.y),
+            slope=slope if self.has_slope_ else None,
         )
         start = None if self.memory_ is None else self.memory_.start(batch)
         z = self.attack.worst(objective, region, start, self.generator_)
         if self.memory_ is not None:
             self.memory_.keep(batch, z)
         return z
+
+    def _slope(self, z: Tensor, reference: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        moved = self.attacked_(z)
+        return moved, self.divergence.slope(moved.detach(), reference, y)
+
+    @property
+    def has_slope_(self) -> bool:
+        """Whether the class that says what is compared also says how steep that is."""
+        owners = [
+            next(cls for cls in type(self.divergence).__mro__ if name in vars(cls))
+            for name in ("compare", "slope")
+        ]
+        return owners[0] is owners[1]
 
     @property
     def is_classifying_(self) -> bool:

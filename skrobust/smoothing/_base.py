@@ -51,6 +51,10 @@ class PairDivergence(Divergence):
     def compare(self, moved: Tensor, output: Tensor, y: Tensor, loss: Loss) -> Tensor:
         """Divergence (n,) of the moved outputs (n, k) from the outputs (n, k) of the rows."""
 
+    def slope(self, moved: Tensor, output: Tensor, y: Tensor) -> Tensor | None:
+        """Gradient (n, k) of :meth:`compare` with respect to the moved outputs, if it is simple."""
+        return None
+
     def worst(self, output: Tensor, y: Tensor, setting: Setting) -> Tensor:
         """Moved rows (n, ...) whose outputs are far from ``output`` (n, k)."""
 

@@ -37,6 +37,9 @@ class KL(PairDivergence):
         )
         return pair.sum(dim=1)
 
+    def slope(self, moved: Tensor, output: Tensor, y: Tensor) -> Tensor:
+        return torch.softmax(moved, dim=1) - torch.softmax(output, dim=1)
+
 
 class Squared(PairDivergence):
     """Squared distance of the outputs, ``sum_k (f_k(z) - f_k(x))^2``.
@@ -51,6 +54,9 @@ class Squared(PairDivergence):
 
     def compare(self, moved: Tensor, output: Tensor, y: Tensor, loss: Loss) -> Tensor:
         return (moved - output).square().sum(dim=1)
+
+    def slope(self, moved: Tensor, output: Tensor, y: Tensor) -> Tensor:
+        return 2 * (moved - output)
 
 
 class LossGap(PairDivergence):
