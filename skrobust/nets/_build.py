@@ -126,7 +126,9 @@ def fit_net(
     net.callbacks_ = [entry for entry in net.callbacks_ if entry[0] not in ours]
     net.callbacks = list(recipe.callbacks)
     if probe is not None and keeper.epoch_:
-        warn_if_constant(net, probe)
+        is_last = ours["guard"] is not None and validation is None and averaging is None
+        found = net.history[-1].get("loss_many_steps") if is_last else None
+        warn_if_constant(net, probe, None if net.history[-1].get("collapsed") else found)
     return net, keeper
 
 

@@ -88,7 +88,7 @@ class Guard(Callback):
 
     def on_train_begin(self, net, X=None, y=None, **kwargs):
         self.epoch_, self.least_, self.n_collapses_ = 0, math.inf, 0
-        self.every_ = math.ceil(net.max_epochs / N_CHECKS)
+        self.every_ = max(2, math.ceil(net.max_epochs / N_CHECKS))
         self.penalty_ = 0.0
         self.good_ = self._state(net)
 
@@ -155,9 +155,13 @@ def with_more_steps(attack: Attack) -> Attack:
     return clone(attack).set_params(**options)
 
 
-def warn_if_constant(net, probe: Probe) -> None:
-    """Say so when a constant prediction would do as well as the robust model."""
-    found, constant = probe.loss(net, PGD(n_steps=10)), probe.constant()
+def warn_if_constant(net, probe: Probe, found: float | None = None) -> None:
+    """Say so when a constant prediction would do as well as the robust model.
+
+    ``found`` is the loss under several steps, where somebody has just measured it.
+    """
+    found = probe.loss(net, PGD(n_steps=10)) if found is None else found
+    constant = probe.constant()
     net.history.record("robust_loss", found)
     net.history.record("constant_loss", constant)
     if found < constant:
