@@ -147,9 +147,9 @@ class Guard(Callback):
 
 
 def with_more_steps(attack: Attack) -> Attack:
-    """The attack to go on with; one that remembers nothing needs more of them, from random points."""
-    n_steps = attack.n_steps if attack.remembers else max(3, attack.n_steps)
-    options = {"n_steps": MORE_STEPS.get(n_steps, n_steps), "step_size": None}
+    """The attack to go on with; one that remembers nothing takes ten steps, from random points."""
+    n_steps = MORE_STEPS.get(attack.n_steps, attack.n_steps) if attack.remembers else 10
+    options = {"n_steps": n_steps, "step_size": None}
     if "random_start" in attack.get_params(deep=False):
         options["random_start"] = True
     return clone(attack).set_params(**options)
