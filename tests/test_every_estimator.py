@@ -288,6 +288,7 @@ def test_every_estimator_and_preprocessing(case):
 
 def test_nothing_is_left_out():
     """What is supported is in the table; what is not asked for by name is named above."""
-    assert set(supported_estimators()["predict"]) - set(NAMES) <= HIDDEN
+    of_other_tests = {"Oddball"}  # registered by test_bridge_errors, in whatever order tests run
+    assert set(supported_estimators()["predict"]) - set(NAMES) <= HIDDEN | of_other_tests
     assert {case.front for case in FEW} == set(FRONTS)
     assert {case.name for case in FEW} == set(NAMES)
