@@ -65,9 +65,9 @@ class Op(ABC):
     ) -> tuple[list[Tensor], Tensor | None]:
         """Linear functions of the output, bounded below by linear functions of the inputs.
 
-        ``weight`` (n or 1, m, *output shape) stands for m functions per row. For all inputs in
+        ``weight`` (n or 1, m, and the shape of the output) stands for m functions per row. For all inputs in
         the ``boxes`` (None for affine steps), ``<weight, output> >= sum_i <w_i, input_i> + c``
-        with the ``w_i`` (n or 1, m, *input shape) and ``c`` (n or 1, m; None for 0) returned.
+        with the ``w_i`` (n or 1, m, and that of the input) and ``c`` (n or 1, m; None for 0) returned.
         """
 
     def stretch(self, shapes: Sequence[Shape]) -> float:
