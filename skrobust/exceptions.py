@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
 from typing import Any
 
 __all__ = [
@@ -31,6 +33,15 @@ class TrainingDivergedError(RuntimeError):
 
 class UnsupportedEstimatorError(TypeError):
     """The estimator has no torch view (see :func:`skrobust.as_torch`)."""
+
+
+def caution(message: str, category: type[Warning] = RobustnessWarning) -> None:
+    """Warn at the line of the user's own code, however deep in the libraries we are."""
+    frame, level = sys._getframe(1), 2
+    inside = {"skrobust", "sklearn", "skorch", "torch", "contextlib"}
+    while frame is not None and frame.f_globals.get("__name__", "").split(".")[0] in inside:
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, category, stacklevel=level)
 
 
 def invalid(

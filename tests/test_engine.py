@@ -436,3 +436,11 @@ def test_compiled_networks_train_the_same_model():
     model = RobustClassifier(batch_size=50, net_params=setting, **QUICK).fit(X, y)
     np.testing.assert_allclose(model.predict_proba(X), plain.predict_proba(X), atol=1e-4)
     assert set(model.net_.module_.state_dict()) == set(plain.net_.module_.state_dict())
+
+
+def test_warnings_point_at_the_users_line():
+    X, y = load_breast_cancer(return_X_y=True)
+    with pytest.warns(RobustnessWarning, match="no better than a constant") as caught:
+        RobustClassifier(threat=LpBall(scale="std"), radius=5.0, **QUICK).fit(X, y)
+    (found,) = (w for w in caught if "constant" in str(w.message))
+    assert found.filename == __file__

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-import warnings
 from typing import Any, NamedTuple
 
 import torch
@@ -14,7 +13,7 @@ from torch import Tensor
 
 from skrobust._torch import differences, evaluating
 from skrobust.attacks import PGD, Attack, Objective
-from skrobust.exceptions import RobustnessWarning
+from skrobust.exceptions import caution
 from skrobust.nets._loader import Rows
 
 __all__ = ["Guard", "Probe", "warn_if_constant"]
@@ -130,13 +129,11 @@ class Guard(Callback):
         self.n_collapses_ += 1
         if self.n_collapses_ == 1:
             what = "wrong rows" if self.probe.is_classifier else "worst loss"
-            warnings.warn(
+            caution(
                 f"Training with one step collapsed in epoch {self.epoch_}: {what} {one:.2f} under "
                 f"one step, {many:.2f} under several. The weights of the last sound examination "
                 f"are back, and training goes on with {n_steps} steps. Say attack='pgd' to train "
-                "with many steps from the start, or lower radius or lr.",
-                RobustnessWarning,
-                stacklevel=2,
+                "with many steps from the start, or lower radius or lr."
             )
 
     def _state(self, net) -> dict[str, Any]:
@@ -173,10 +170,8 @@ def warn_if_constant(net, probe: Probe, found: float | None = None) -> None:
     else:
         figures = f"has a worst loss of {found:.2f} on {len(probe.rows)} {rows} (in variances of "
         figures += f"y) when they move by the radius, and their mean has {constant:.2f}"
-    warnings.warn(
+    caution(
         f"The robust model is no better than a constant: it {figures}. Lower radius "
         f"({net.radius:g} now) or smoothing ({net.smoothing:g} now), give every column a step of "
-        "its own (LpBall(scale='std')), or train longer.",
-        RobustnessWarning,
-        stacklevel=2,
+        "its own (LpBall(scale='std')), or train longer."
     )
