@@ -71,7 +71,7 @@ preprocessor : transformer or None, default=None
     torch view (:func:`as_torch`). Unlike a scaler earlier in a Pipeline it keeps ``radius`` and
     ``threat`` in the raw columns of X.
 initial_weights : fitted estimator, skorch net, nn.Module, state dict or None, default=None
-    Weights to begin with, of the same layers: fine-tuning to robustness, for three tenths of the epochs.
+    Weights to begin with, of the same layers: fine-tuning to robustness, for a quarter of the epochs.
     Weights of one of our estimators bring their standardisation along (and ``module="auto"`` takes
     its network); any other module gets rows as they are.
 warm_start : bool, default=False

@@ -65,7 +65,7 @@ def default_max_epochs(n_rows: int, batch_size: int, n_steps: int, share: float 
 
     >>> default_max_epochs(455, 57, 1000), default_max_epochs(10_000, 64, 2000)
     (100, 13)
-    >>> default_max_epochs(10_000, 64, 2000, share=0.3)
+    >>> default_max_epochs(10_000, 64, 2000, share=0.25)
     4
     """
     epochs = min(100, max(10, ceil(n_steps / ceil(n_rows / batch_size))))
@@ -86,7 +86,7 @@ DEFAULTS = {
     2: Defaults(smoothing=2.0, lr=2e-3, steps=2000),  # series
     3: Defaults(smoothing=4.0, lr=2e-3, steps=2000),  # images
 }
-FINE_TUNING = 0.3  # of the epochs, for a network that comes with weights
+FINE_TUNING = 0.25  # of the epochs, for a network that comes with weights
 
 
 def default_smoothing(n_axes: int, divergence) -> float:

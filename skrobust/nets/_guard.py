@@ -106,8 +106,10 @@ class Guard(Callback):
         many = max(one, self.probe.loss(net, PGD(n_steps=5)))
         net.history.record("loss_one_step", one)
         net.history.record("loss_many_steps", many)
-        # a net that is not robust yet gets better from one examination to the next
-        hidden = many > self.least_ and many - one > GAP and one - clean < HARM * (many - clean)
+        # a net that is not robust yet gives way to one step too, and gets better
+        learned = self.least_ < math.inf and one - clean < 0.5 * (many - clean)
+        worse = many > self.least_ and one - clean < HARM * (many - clean)
+        hidden = many - one > GAP and (learned or worse)
         fallen = False
         if self.probe.is_classifier:  # losses are shares of wrong rows
             hidden = hidden and 1 - many < 0.5 * (1 - one)
