@@ -112,7 +112,7 @@ class Guard(Callback):
         hidden = many - one > GAP and (learned or worse)
         fallen = False
         if self.probe.is_classifier:  # losses are shares of wrong rows
-            hidden = hidden and 1 - many < 0.5 * (1 - one)
+            hidden = hidden and 1 - many < 0.6 * (1 - one)
             fallen = many - one > GAP / 2 and 1 - many < FALL * (1 - self.least_)
         if hidden or fallen:
             self._collapsed(net, one, many)
