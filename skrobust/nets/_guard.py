@@ -106,10 +106,9 @@ class Guard(Callback):
         many = max(one, self.probe.loss(net, PGD(n_steps=5)))
         net.history.record("loss_one_step", one)
         net.history.record("loss_many_steps", many)
-        # a net that is not robust yet gives way to one step too, and gets better
-        learned = self.least_ < math.inf and one - clean < 0.5 * (many - clean)
+        # a net that is not robust yet gets better from one examination to the next
         worse = many > self.least_ and one - clean < HARM * (many - clean)
-        hidden = many - one > GAP and (learned or worse)
+        hidden = worse and many - one > GAP
         fallen = False
         if self.probe.is_classifier:  # losses are shares of wrong rows
             hidden = hidden and 1 - many < 0.6 * (1 - one)
