@@ -156,7 +156,7 @@ def test_a_radius_for_each_row(norm):
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision(norm, dtype):
-    x = torch.rand(5, 4).to(dtype)
+    x = torch.rand(5, 4, generator=torch.Generator().manual_seed(0)).to(dtype)
     region = LpBall(norm, bounds=(0, 1)).region(x, 0.25)
     for z in moves(region):
         assert z.dtype == dtype and (region.distance(z) <= 0.25).all()
