@@ -24,6 +24,7 @@ from skrobust.metrics import (
     robustness_curve,
     worst_case,
 )
+from skrobust.monitoring import RobustnessMonitor
 from skrobust.threats import LpBall
 
 __version__ = "0.1.0.dev0"
@@ -36,6 +37,7 @@ __all__ = [
     "RobustRegressor",
     "RobustScorer",
     "RobustnessCurveDisplay",
+    "RobustnessMonitor",
     "SmoothedClassifier",
     "SmoothedRegressor",
     "TradeoffDisplay",

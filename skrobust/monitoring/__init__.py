@@ -1,0 +1,7 @@
+"""Watching a deployed model: alarms with a promise, their causes, and what to do next."""
+
+from skrobust.monitoring._monitor import RobustnessMonitor
+from skrobust.monitoring._reasons import Reason
+from skrobust.monitoring._result import MonitorState
+
+__all__ = ["MonitorState", "Reason", "RobustnessMonitor"]
