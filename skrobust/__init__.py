@@ -24,13 +24,14 @@ from skrobust.metrics import (
     robustness_curve,
     worst_case,
 )
-from skrobust.monitoring import RobustnessMonitor
+from skrobust.monitoring import DriftDisplay, RobustnessMonitor
 from skrobust.threats import LpBall
 
 __version__ = "0.1.0.dev0"
 
 __all__ = [
     "AdditiveDisplay",
+    "DriftDisplay",
     "FeatureSensitivityDisplay",
     "LpBall",
     "RobustClassifier",

@@ -11,7 +11,7 @@ from skrobust.monitoring._ledger import Ledger
 from skrobust.monitoring._probe import Answers
 from skrobust.monitoring._reasons import explain
 from skrobust.monitoring._sequential import SIDES, effect_of
-from skrobust.monitoring._setup import watch
+from skrobust.monitoring._setup import Setup, watch
 from skrobust.monitoring._streams import label_values
 from skrobust.monitoring._windows import State, look, windows_of
 
@@ -103,7 +103,28 @@ def _raise(monitor: Any, ledger: Ledger, state: State, k: int, least: float) -> 
     least = least * FEW if stream.group in OF_FEW else least
     if effect_of(cells, SIDES.index(stream.side)) < least:
         return
-    pushed = ledger.pushed() if stream.group == "suspicion" else 0.0
-    reason = explain(setup, records, given, k, pushed, float(monitor.radius))
     state.alarmed[k] = True
+    if stream.group == "suspicion" and _inputs_moved(setup, state):
+        return  # rows from elsewhere lie off the data by themselves
+    pushed = ledger.pushed() if stream.group == "suspicion" else 0.0
+    if stream.group == "calibration" and _errors_grew(ledger, least):
+        # the model is wrong more often: that is the cause, and the errors tell it
+        k = [stream.group for stream in setup.streams].index("error")
+        if state.alarmed[k]:
+            return
+        state.alarmed[k] = True
+        records, given = ledger.records(k, LOOKS_BACK)
+    reason = explain(setup, records, given, k, pushed, float(monitor.radius))
     ledger.add_alarm(state, reason)
+
+
+def _inputs_moved(setup: Setup, state: State) -> bool:
+    moved = zip(setup.streams, state.alarmed, strict=True)
+    return any(alarmed and stream.group == "input" for stream, alarmed in moved)
+
+
+def _errors_grew(ledger: Ledger, least: float) -> bool:
+    """Whether a loss of calibration is one of accuracy first of all."""
+    k = [stream.group for stream in ledger.setup.streams].index("error")
+    cells = [record.cells[k] for record in ledger.records(k, LOOKS_BACK)[0]]
+    return effect_of(np.array(cells), SIDES.index("up")) >= least

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from skrobust.monitoring._sequential import CELLS, MASS, effect_of
+from skrobust.monitoring._sequential import CELLS, MASS, SIDES, effect_of
 from skrobust.monitoring._setup import Setup
 from skrobust.monitoring._windows import Record
 
@@ -116,15 +116,21 @@ def number(value: float) -> str:
 
 
 def explain(
-    setup: Setup, records: list[Record], given: list[int], k: int, pushed: float, radius: float
+    setup: Setup,
+    records: list[Record],
+    given: list[int],
+    k: int,
+    pushed: float,
+    radius: float,
 ) -> Reason:
-    """The reason of stream ``k``. ``given``: rows up to each record; ``pushed``: see below.
+    """The reason of stream ``k``. ``given``: rows up to each record.
 
     ``pushed`` is how many times the radius the suspicious rows seem to have been moved.
     """
     stream, cells = setup.streams[k], np.array([record.cells[k] for record in records])
     numbers = np.array([record.numbers[k] for record in records])
-    start = _start(cells)
+    side = SIDES.index(stream.side)
+    start = _start(cells, side)
     after = numbers[start:]
     mean = float(np.average(after[:, 1], weights=after[:, 0])) if len(after) else float("nan")
     since = given[start - 1] if start else given[0] - int(numbers[0, 0])
@@ -141,7 +147,7 @@ def explain(
         words = "the shares of the answers have moved"
     else:
         words = f"its mean went from {number(setup.center[k])} to {number(mean)}"
-    effect = effect_of(cells, ("both", "up", "down").index(stream.side))
+    effect = effect_of(cells, side)
     action, advice = CAUSES[cause]
     if cause == "attack campaign" and pushed > 1.1:
         action = "widen the radius"
@@ -181,19 +187,14 @@ def _of_column(setup: Setup, k: int, numbers: np.ndarray, mean: float) -> tuple[
     return "covariate shift", f"its mean went from {number(setup.center[k])} to {number(mean)}"
 
 
-def _start(cells: np.ndarray) -> int:
+def _start(cells: np.ndarray, side: int) -> int:
     """The look at which the change began: where what follows is furthest from even for its size."""
-    best, where = -1.0, 0
     total = np.cumsum(cells[::-1], axis=0)[::-1]
-    for k, part in enumerate(total):
-        n = part.sum()
-        if n == 0:
-            continue
-        gap = np.abs(np.cumsum(part) / n - CELLS[1:]).max() + np.abs(part / n - MASS).sum() / 2
-        score = gap * np.sqrt(n)
-        if score > best:
-            best, where = score, k
-    return where
+    size = np.maximum(total.sum(axis=1), 1)[:, None]
+    gap = CELLS[1:] - np.cumsum(total, axis=1) / size
+    gap = np.abs(gap).max(axis=1) if side == 0 else (gap if side == 1 else -gap).max(axis=1)
+    rough = np.abs(total / size - MASS).sum(axis=1) / 2 if side == 0 else 0.0
+    return int(np.argmax((gap + rough) * np.sqrt(size[:, 0])))
 
 
 def _pace(numbers: np.ndarray, before: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -95,7 +96,7 @@ def input_names(names: list[str]) -> list[str]:
     if len(names) <= MANY:
         return names
     cuts = np.linspace(0, len(names), BLOCKS + 1).astype(int)
-    return [f"{names[a]}..{names[b - 1]}" for a, b in zip(cuts[:-1], cuts[1:], strict=True)]
+    return [f"{names[a]}..{names[b - 1]}" for a, b in pairwise(cuts)]
 
 
 def output_values(probe: Probe, answers: Answers) -> np.ndarray:
