@@ -132,9 +132,8 @@ def _row_frame(monitor: Any) -> Any:
     table = pandas.DataFrame(_columns(monitor, values))
     table.insert(0, "id", list(ids))
     answers = kept[:, 5]
-    probe = getattr(monitor, "probe_", None)
-    if probe is not None and probe.classes is not None:
-        answers = [probe.classes[int(k)] for k in answers]
+    if setup.classes is not None:
+        answers = [setup.classes[int(k)] for k in answers]
     extra = {
         "prediction": answers,
         "margin": kept[:, 1],

@@ -68,9 +68,18 @@ class Life:
         fits = [pair for pair in old if self.random_state in (None, pair[0])]
         return [*fits, (int(fresh), None)]
 
-    def _ready(self, rows: Rows, threat: Any) -> None:
-        self._like, self._threat = rows.given[:1], threat
-        self.probe_ = Probe(self.estimator, threat, float(self.radius), rows)
+    def _ready(self, rows: Rows, threat: Any, known: Setup | None = None) -> None:
+        self._like, self._bound = rows.given[:1], threat
+        self.probe_ = Probe(self.estimator, threat, float(self.radius), rows, known)
+
+    def __getstate__(self) -> dict:
+        """Views of models are made anew; everything else travels, a store in memory included."""
+        return {name: value for name, value in self.__dict__.items() if name != "probe_"}
+
+    def __setstate__(self, state: dict) -> None:
+        self.__dict__.update(state)
+        if "_like" in state:
+            self._ready(Rows(self._like, self._setup.categories), self._bound, self._setup)
 
     def _begin(self, store: Store, setup: Setup, seed: int, mark: str, options: dict) -> None:
         config = json.dumps({"seed": seed, "options": options})
@@ -113,7 +122,7 @@ class Life:
         rows = Rows(X, setup.categories or threat.categories)
         if not threat.is_bound:
             threat = threat.bind(rows.wrap(setup.scaling))
-        self._ready(rows, threat.holding(sorted(setup.categories)))
+        self._ready(rows, threat.holding(sorted(setup.categories)), setup)
 
     def _rows(self, X: Any, categories: dict) -> Rows:
         """X as numbers; an error if it has not the columns of the reference."""
@@ -135,8 +144,7 @@ class Life:
 
     def _ledger(self, db: Any) -> Ledger:
         outputs = sum(s.group == "output" for s in self._setup.streams)
-        regression = "sensitivity" in self.streams_
-        return Ledger(db, self.life_, self._setup, outputs if regression else 1)
+        return Ledger(db, self.life_, self._setup, outputs if self._setup.regression else 1)
 
     def _random(self, *key: int) -> np.random.Generator:
         return np.random.default_rng([self.seed_, *key])
@@ -145,7 +153,7 @@ class Life:
         self, ledger: Ledger, state: State, rows: Rows | None, least: int | None = None
     ) -> None:
         least, before = self.window if least is None else least, state.count["n_looks"]
-        if ledger.n_waiting() >= least:
+        if ledger.n_waiting() >= least and hasattr(self, "probe_"):
             if rows is None:
                 rows = Rows(self._like, self._setup.categories)
             _looking.take_rows(self, ledger, state, rows)

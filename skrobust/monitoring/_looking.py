@@ -60,7 +60,7 @@ def take_labels(monitor: Any, ledger: Ledger, state: State, least: int) -> None:
         return
     values = np.zeros((len(seq), len(setup.streams)))
     seen = np.zeros(values.shape, dtype=bool)
-    values[:, places], seen[:, places] = _judged("sensitivity" in monitor.streams_, kept, y), True
+    values[:, places], seen[:, places] = _judged(setup.regression, kept, y), True
     for part in windows_of(len(seq), max(least, min(monitor.window, len(seq)))):
         random = monitor._random(4, state.count["n_looks"])
         record = look(setup, state, values[part], seen[part], random)

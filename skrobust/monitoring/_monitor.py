@@ -187,7 +187,7 @@ class RobustnessMonitor(Life, BaseEstimator):
             state, categories = ledger.load()
             rows = self._rows(X, categories)
             n = len(rows)
-            labels, words = (None, None) if y is None else coded_labels(self.probe_, y, n)
+            labels, words = (None, None) if y is None else coded_labels(self._setup, y, n)
             if labels is not None and np.isnan(labels).all():
                 labels = None
             outputs = None if outputs is None else _scores(self.probe_, outputs, n)
@@ -218,7 +218,7 @@ class RobustnessMonitor(Life, BaseEstimator):
         """
         self._check_is_fitted()
         names = _ids(ids, len(np.asarray(y)))
-        labels, words = coded_labels(self.probe_, y, len(names))
+        labels, words = coded_labels(self._setup, y, len(names))
         with self._store.transaction() as db:
             ledger = self._ledger(db)
             state, categories = ledger.load()

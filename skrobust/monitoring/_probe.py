@@ -83,7 +83,10 @@ class Shape(NamedTuple):
 class Probe:
     """A fitted estimator, asked for no more than what a monitor watches."""
 
-    def __init__(self, estimator: Any, threat: Threat, radius: float, rows: Rows):
+    def __init__(
+        self, estimator: Any, threat: Threat, radius: float, rows: Rows, known: Any = None
+    ):
+        """``known``: what has a ``response`` and ``classes`` found earlier, on more rows."""
         if isinstance(estimator, type) or not hasattr(estimator, "predict"):
             raise invalid(
                 "estimator", estimator, "a fitted estimator with predict", "Call its fit first.",
@@ -91,8 +94,11 @@ class Probe:
             )  # fmt: skip
         self.estimator, self.threat, self.radius = estimator, threat, radius
         self.regression = is_regression(estimator)
-        self.classes = None if self.regression else _classes(estimator, rows)
-        self.response = self._response(rows)
+        if known is None:
+            self.classes = None if self.regression else _classes(estimator, rows)
+            self.response = self._response(rows)
+        else:
+            self.classes, self.response = known.classes, known.response
         view = torch_view(estimator, rows)
         self.view = None if view is None or view.jumps else view
 

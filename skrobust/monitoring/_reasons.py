@@ -13,18 +13,22 @@ from skrobust.monitoring._windows import Record
 
 __all__ = ["CAUSES", "Reason", "explain", "number"]
 
-# cause: (what to do, in one word; in a sentence)
+# cause: (what to do, in one word; in a sentence). What may explain others comes first.
 CAUSES = {
+    "sensor failure": (
+        "repair",
+        "Look at the source of the column first. Don't retrain on these rows: the model would "
+        "learn the fault.",
+    ),
+    "attack campaign": (
+        "relabel",
+        "Look at the flagged rows, block their source, have them labelled, and retrain on them.",
+    ),
     "covariate shift": (
         "relabel",
         "Have the flagged and some recent rows labelled: a shift does harm only where the error "
         "grows. If it does, retrain on the new rows; if not, wait and start over with a reference "
         "of recent rows.",
-    ),
-    "sensor failure": (
-        "repair",
-        "Look at the source of the column first. Don't retrain on these rows: the model would "
-        "learn the fault.",
     ),
     "prediction shift": (
         "relabel",
@@ -34,10 +38,6 @@ CAUSES = {
         "retrain",
         "More rows lie near the boundary. Label them (frame('rows') has them) and retrain with a "
         "radius no smaller than now; until then treat unsure answers with care.",
-    ),
-    "attack campaign": (
-        "relabel",
-        "Look at the flagged rows, block their source, have them labelled, and retrain on them.",
     ),
     "concept drift": (
         "retrain",

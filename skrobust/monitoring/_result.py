@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from skrobust.monitoring._reasons import Reason
+from skrobust.monitoring._reasons import CAUSES, Reason
 from skrobust.monitoring._windows import State
 
 __all__ = ["MonitorState", "merged", "reasons_of"]
@@ -71,7 +71,8 @@ def merged(reasons: list[Reason]) -> list[Reason]:
     for reason in reasons:
         groups.setdefault(reason.cause, []).append(reason)
     found = []
-    for cause, parts in groups.items():
+    for cause in sorted(groups, key=list(CAUSES).index):
+        parts = groups[cause]
         parts.sort(key=lambda reason: -reason.effect)
         says = [str(part).removeprefix(f"{cause} in ") for part in parts[:4]]
         more = f"; and {len(parts) - 4} more" if len(parts) > 4 else ""

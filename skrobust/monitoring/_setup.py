@@ -54,6 +54,12 @@ class Setup:
     known: tuple[np.ndarray, np.ndarray]
     limit: float  # suspicion from which a row is flagged
     scaling: np.ndarray  # the rows that a threat with words is bound to
+    response: str  # the method of the model that is asked
+    classes: list | None  # None: a regressor
+
+    @property
+    def regression(self) -> bool:
+        return self.classes is None
 
     @property
     def log_weights(self) -> np.ndarray:
@@ -68,6 +74,8 @@ class Setup:
             "streams": [vars(stream) for stream in self.streams],
             "is_category": [b.is_category for b in self.bins],
             "limit": self.limit,
+            "response": self.response,
+            "classes": self.classes,
         }
         arrays = {f"edges{k}": b.edges for k, b in enumerate(self.bins)}
         arrays |= {f"shape{k}": part for k, part in enumerate(self.shape)}
@@ -92,7 +100,7 @@ class Setup:
             bins=[Bins(read[f"edges{k}"], kind) for k, kind in enumerate(kinds)],
             shape=Shape(*(read[f"shape{k}"] for k in range(3))),
             known=(read["known0"], read["known1"]),
-            limit=words["limit"],
+            **{name: words[name] for name in ("limit", "response", "classes")},
             **{name: read[name] for name in ("pools", "center", "mode", "missing", "scaling")},
         )
 
@@ -151,7 +159,7 @@ def prepare(
     streams = streams_of(columns, categories, probe, n_outputs, y is not None)
     setup = Setup(
         names, values.shape[1:], dict(rows.categories), streams, [], None, None, None, None,
-        shape, (np.sort(off), np.sort(margins.distance)), np.inf, values[first],
+        shape, (np.sort(off), np.sort(margins.distance)), np.inf, values[first], probe.response, probe.classes,
     )  # fmt: skip
     label = (lambda index: None) if y is None else (lambda index: y[index])
     seen = watch(setup, probe, rows, values[second], None, label(second)).values
@@ -186,27 +194,25 @@ def _mode(values: np.ndarray) -> float:
     return float(times.max() / len(values)) if len(values) else 0.0
 
 
-def coded_labels(probe: Probe, y: Any, n: int, name: str = "y") -> tuple[np.ndarray, list]:
+def coded_labels(model: Probe | Setup, y: Any, n: int) -> tuple[np.ndarray, list]:
     """Labels as class numbers (or values), NaN where they are missing; and as they were given."""
     given = np.asarray(y.to_numpy() if hasattr(y, "to_numpy") else y)
     if given.shape[:1] != (n,):
-        raise ValueError(
-            f"{name} has {given.shape[0] if given.ndim else 0} labels, X has {n} rows."
-        )
+        raise ValueError(f"y has {given.shape[0] if given.ndim else 0} labels, X has {n} rows.")
     plain = given.tolist()
     missing = np.array([_is_missing(label) for label in plain])
-    if probe.regression:
+    if model.regression:
         values = np.array([np.nan if m else v for v, m in zip(plain, missing, strict=True)])
         return values.astype(np.float64), plain
     if given.ndim > 1:
-        raise invalid(name, f"<array of shape {given.shape}>", f"one label per row, shape ({n},)")
+        raise invalid("y", f"<array of shape {given.shape}>", f"one label per row, shape ({n},)")
     codes = np.where(missing, np.nan, 0.0)
-    codes[~missing] = _class_codes(probe, [v for v, m in zip(plain, missing, strict=True) if not m])
+    codes[~missing] = _class_codes(model, [v for v, m in zip(plain, missing, strict=True) if not m])
     return codes, plain
 
 
-def _class_codes(probe: Probe, labels: list) -> np.ndarray:
-    place = {label: k for k, label in enumerate(probe.classes)}
+def _class_codes(model: Probe | Setup, labels: list) -> np.ndarray:
+    place = {label: k for k, label in enumerate(model.classes)}
     return np.array([place.get(label, -1) for label in labels], dtype=np.float64)
 
 
