@@ -116,7 +116,7 @@ def test_same_seed_same_history():
 
 
 def test_small_changes_raise_no_alarm_however_sure():
-    X, y = rows(4000, 7)
+    X, _y = rows(4000, 7)
     X[:, 2] += 0.3 * X[:, 2].std()
     loud, quiet = monitor(min_effect=0.0, max_rows=None), monitor(max_rows=None, min_effect=0.2)
     assert not quiet.update(X).alarm
@@ -256,7 +256,7 @@ def test_images_are_watched_through_blocks():
 
 def test_flagged_rows_return_retrained_models_are_compared(tmp_path):
     watcher = monitor()
-    X, y = changed("labels", X_NEW, Y_NEW)
+    X, _y = changed("labels", X_NEW, Y_NEW)
     watcher.update(X[:1000], 1 - Y_NEW[:1000])
     retraining = watcher.retrain(X_TRAIN[:50], Y_TRAIN[:50], X_test=X_REF, y_test=Y_REF)
     table = retraining.frame().set_index(["rows", "estimator"])["clean"]

@@ -58,6 +58,7 @@ class Store:
     def connection(self) -> sqlite3.Connection:
         """A connection must not cross a fork: each process opens its own."""
         if self._connection is None or (self.path and self._process != os.getpid()):
+            _inherited.append(self._connection)
             self._connection, self._process = self._open(), os.getpid()
         return self._connection
 
@@ -98,6 +99,9 @@ class Store:
             return self.connection.execute(query, values).fetchall()
 
     def close(self) -> None:
+        """Close the file. What was in memory only stays."""
+        if self.path is None:
+            return
         with self._lock:
             if self._connection is not None and self._process == os.getpid():
                 self._connection.close()
@@ -110,6 +114,9 @@ class Store:
 
     def __setstate__(self, state: dict) -> None:
         self.__init__(state["path"], state["image"])
+
+
+_inherited: list = []  # a child must not even close its parent's connections
 
 
 def _write_ahead(connection: sqlite3.Connection) -> None:
