@@ -70,6 +70,8 @@ def merged(reasons: list[Reason]) -> list[Reason]:
     groups: dict[str, list[Reason]] = {}
     for reason in reasons:
         groups.setdefault(reason.cause, []).append(reason)
+    if {"sensor failure", "covariate shift"} & set(groups):
+        groups.pop("prediction shift", None)  # the columns explain it
     found = []
     for cause in sorted(groups, key=list(CAUSES).index):
         parts = groups[cause]
