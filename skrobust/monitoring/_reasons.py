@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from skrobust.monitoring._sequential import CELLS, MASS, SIDES, effect_of
+from skrobust.monitoring._sequential import SIDES, bets, effect_of
 from skrobust.monitoring._setup import Setup
 from skrobust.monitoring._windows import Record
 
@@ -188,13 +188,10 @@ def _of_column(setup: Setup, k: int, numbers: np.ndarray, mean: float) -> tuple[
 
 
 def _start(cells: np.ndarray, side: int) -> int:
-    """The look at which the change began: where what follows is furthest from even for its size."""
-    total = np.cumsum(cells[::-1], axis=0)[::-1]
-    size = np.maximum(total.sum(axis=1), 1)[:, None]
-    gap = CELLS[1:] - np.cumsum(total, axis=1) / size
-    gap = np.abs(gap).max(axis=1) if side == 0 else (gap if side == 1 else -gap).max(axis=1)
-    rough = np.abs(total / size - MASS).sum(axis=1) / 2 if side == 0 else 0.0
-    return int(np.argmax((gap + rough) * np.sqrt(size[:, 0])))
+    """The look since which some one bet has made most: the likeliest beginning of the change."""
+    logs, weights = bets()
+    made = (cells @ logs[np.isfinite(weights[side])].T)[::-1].cumsum(axis=0)[::-1]
+    return int(np.argmax(made.max(axis=1)))
 
 
 def _pace(numbers: np.ndarray, before: float) -> str:

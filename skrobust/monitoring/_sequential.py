@@ -19,7 +19,17 @@ from functools import lru_cache
 
 import numpy as np
 
-__all__ = ["CELLS", "MASS", "N_CELLS", "SIDES", "Evidence", "cells_of", "effect_of", "ranks"]
+__all__ = [
+    "CELLS",
+    "MASS",
+    "N_CELLS",
+    "SIDES",
+    "Evidence",
+    "bets",
+    "cells_of",
+    "effect_of",
+    "ranks",
+]
 
 # Ranks are seen through cells that are finer at both ends, where attacks and broken sensors live.
 TAIL = np.array([0.005, 0.01, 0.02, 0.05])
