@@ -143,3 +143,30 @@ def test_windows_hold_every_row_once(n):
     parts = windows_of(n, 50)
     assert [k for part in parts for k in range(n)[part]] == list(range(n))
     assert all(50 <= part.stop - part.start < 100 for part in parts)
+
+
+@pytest.mark.proof
+def test_whole_monitor_keeps_the_rate_on_real_rows():
+    """Breast cancer, rows drawn with replacement: nothing changes, everything is watched."""
+    from sklearn.datasets import load_breast_cancer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    from skrobust import LpBall, RobustnessMonitor
+
+    X, y = load_breast_cancer(return_X_y=True)
+    model = make_pipeline(StandardScaler(), LogisticRegression()).fit(X[::2], y[::2])
+    threat, X, y = LpBall(scale="std").bind(X[::2]), X[1::2], y[1::2]
+    n_streams, rate, alarms = 100, 0.2, 0
+    for seed in range(n_streams):
+        random = np.random.default_rng(seed)
+        ref, new = (random.integers(len(X), size=n) for n in (300, 600))
+        options = dict(false_alarm_rate=rate, min_effect=0.0, max_rows=None, random_state=seed)
+        monitor = RobustnessMonitor(model, radius=0.2, threat=threat, **options)
+        monitor.fit(X[ref], y[ref])
+        for low in range(0, 600, 100):
+            state = monitor.update(X[new[low : low + 100]], y[new[low : low + 100]])
+        alarms += state.alarm
+    print(f"{alarms} of {n_streams} streams with an alarm at rate {rate}")
+    assert alarms / n_streams <= rate + 2 * np.sqrt(rate * (1 - rate) / n_streams)

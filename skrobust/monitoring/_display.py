@@ -112,14 +112,14 @@ class DriftDisplay:
             for axes in (upper, lower):
                 axes.axvline(reason.since, color=GRAY, linestyle=":", linewidth=1.2)
             upper.annotate(
-                f" {reason.cause}", (reason.since, 1.0), xycoords=("data", "axes fraction"),
+                f" {reason.cause}", (reason.since, 0.96), xycoords=("data", "axes fraction"),
                 va="top", fontsize="small", color=DARK,
             )  # fmt: skip
         lower.set(xlabel="rows watched", ylabel="distance from\nthe reference")
         lower.set_ylim(bottom=0)
         for axes in (upper, lower):
             axes.grid(alpha=0.3)
-        place_legend(lower, 3)
+        place_legend(lower, 4)
         self.ax_, self.figure_ = np.array([upper, lower]), upper.figure
         return self
 
