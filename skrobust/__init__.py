@@ -14,6 +14,7 @@ from skrobust.inspection import (
     RobustnessCurveDisplay,
     TradeoffDisplay,
     WorstCaseDisplay,
+    nearest_counterfactual,
     robustness_report,
 )
 from skrobust.metrics import (
@@ -44,6 +45,7 @@ __all__ = [
     "certified_accuracy_score",
     "certify",
     "get_robust_scorer",
+    "nearest_counterfactual",
     "robust_accuracy_score",
     "robust_loss",
     "robustness_curve",
