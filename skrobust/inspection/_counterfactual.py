@@ -101,6 +101,7 @@ def nearest_counterfactual(
     certify: bool | str = True,
     n_halvings: int = 8,
     random_state: Any = None,
+    known: np.ndarray | None = None,
 ) -> Counterfactuals:
     """Find, for each row, the smallest move within the threat that changes the answer.
 
@@ -136,6 +137,9 @@ def nearest_counterfactual(
         Searches between the two limits, at most. Each may cost as much as :func:`skrobust.worst_case`.
     random_state : int, RandomState or None
         An int gives the same rows each time.
+    known : ndarray of the shape of X, optional
+        Moved rows that an attack found before, as numbers: where they have another answer, the search
+        begins there.
 
     Returns
     -------
@@ -156,13 +160,13 @@ def nearest_counterfactual(
     >>> model = LogisticRegression(max_iter=1000).fit(X, y)
     >>> found = nearest_counterfactual(model, X.iloc[[70, 100]], threat=LpBall("l1", bounds=(0, 8)))
     >>> found.frame().round(2)
-       row            feature  given  moved  difference  steps
-    0   70  petal length (cm)    4.8   4.73       -0.07  -0.07
-    1  100   petal width (cm)    2.5   1.05       -1.45  -1.45
+       row           feature  given  moved  difference  steps
+    0   70  petal width (cm)    1.8   1.72       -0.08  -0.08
+    1  100  petal width (cm)    2.5   0.64       -1.86  -1.86
     >>> found.frame("rows")[["before", "after", "radius", "proven"]].round(2)
        before  after  radius  proven
-    0       2      1    0.07    0.07
-    1       2      1    1.45    1.45
+    0       2      1    0.08    0.08
+    1       2      1    1.86    1.86
     """
     threat, n_halvings = check_threat(threat), check_integer("n_halvings", n_halvings, low=0)
     if max_radius is not None:
@@ -176,6 +180,8 @@ def nearest_counterfactual(
         evaluation = Toward(estimator, X, before, aim, **options)
     proven, method = proven_radius(estimator, X, threat, certify, aim, evaluation.clean.broken)
     hunt = _Hunt(evaluation, np.nan_to_num(proven, posinf=np.inf), random_state)
+    if known is not None:
+        hunt.begin_at(known, max_radius)
     hunt.outwards(max_radius)
     hunt.inwards(n_halvings)
     hunt.put_back()
@@ -249,13 +255,27 @@ class _Hunt:
         self.far = np.where(self.there, 0.0, np.inf)
         self.z, self.able = self.x.copy(), able & ~self.there
 
+    def begin_at(self, known: np.ndarray, max_radius: float | None) -> None:
+        """Take rows that were found before, and walk back from them."""
+        if np.shape(known) != self.x.shape:
+            raise invalid("known", known, f"moved rows as numbers, shape {self.x.shape}")
+        self._keep(np.where(np.isnan(self.x), self.x, known), self.able)
+        if max_radius is not None:
+            self._forget(self.far > max_radius)
+
+    def _forget(self, rows: np.ndarray) -> None:
+        self.far, self.z = (
+            np.where(rows, np.inf, self.far),
+            np.where(self._wide(rows), self.x, self.z),
+        )
+
     def outwards(self, max_radius: float | None) -> None:
         """First just beyond what is proven, then further and further, until each row has a way."""
         start = 1.0 if max_radius is None else max_radius
         trial = np.where(self.low > 0, self.low * (1 + PRECISION), start)
         most = np.maximum(start, np.where(np.isfinite(self.low), self.low, 0)) * FARTHEST
         most = most if max_radius is None else np.full(len(trial), max_radius)
-        open_ = self.able & (trial <= most)
+        open_ = self.able & (trial <= most) & np.isinf(self.far)
         while open_.any():
             self._try(open_, trial)
             missing = open_ & np.isinf(self.far)

@@ -43,7 +43,7 @@ class CounterfactualDisplay(WorstCaseDisplay):
     >>> model = LogisticRegression(max_iter=1000).fit(X, y)
     >>> display = CounterfactualDisplay.from_estimator(model, X.iloc[[70, 100]], threat="l1")
     >>> display.titles
-    ['row 70: 2 → 1 at 0.07 (proven: none below)', 'row 100: 2 → 1 at 1.45 (proven: none below)']
+    ['row 70: 2 → 1 at 0.0784 (proven: none below)', 'row 100: 2 → 1 at 1.86 (proven: none below)']
     """
 
     def __init__(self, found: Counterfactuals):

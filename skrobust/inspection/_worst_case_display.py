@@ -18,7 +18,7 @@ from skrobust.metrics import worst_case
 from skrobust.metrics._rows import Rows
 from skrobust.threats import check_threat
 
-__all__ = ["WorstCaseDisplay"]
+__all__ = ["WorstCaseDisplay", "answers", "picture", "step_of"]
 
 
 class WorstCaseDisplay:
@@ -278,7 +278,7 @@ class WorstCaseDisplay:
 
     def _images(self, i: int, line: Any, shown: int) -> None:
         low, high = self.x.min(), self.x.max()
-        change = _picture(self.z[i] - self.x[i], average=True)
+        change = picture(self.z[i] - self.x[i], average=True)
         most = max(np.abs(change).max(), 1e-12)
         titles = (
             f"row {self.labels[i]}: {self.before[i]}",
@@ -291,8 +291,8 @@ class WorstCaseDisplay:
                 bar = one.figure.colorbar(shown_, ax=one, shrink=0.8)
                 bar.ax.tick_params(labelsize="x-small")
             else:
-                picture = _picture(np.clip((image - low) / max(high - low, 1e-12), 0, 1))
-                one.imshow(picture, cmap="gray", vmin=0, vmax=1)
+                grey = picture(np.clip((image - low) / max(high - low, 1e-12), 0, 1))
+                one.imshow(grey, cmap="gray", vmin=0, vmax=1)
             one.set_title(title, fontsize="small")
             one.set(xticks=[], yticks=[])
 
@@ -358,7 +358,7 @@ def _number(value: float) -> str:
     return f"{value:.4g}"
 
 
-def _picture(image: np.ndarray, average: bool = False) -> np.ndarray:
+def picture(image: np.ndarray, average: bool = False) -> np.ndarray:
     """(channels, height, width) as matplotlib wants it: grey or RGB."""
     if average or len(image) not in (3, 4):
         return image.mean(axis=0) if len(image) > 1 else image[0]

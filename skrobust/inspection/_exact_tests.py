@@ -1,0 +1,94 @@
+"""Tests of differences that hold for few rows: exact ones of shares, by permutation of numbers."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import stats
+
+from skrobust.metrics._intervals import clopper_pearson, normal_interval
+
+__all__ = ["holm", "interval_of", "paired", "paired_interval", "unpaired"]
+
+N_DRAWS = 9999  # permutations
+
+
+def holm(p: np.ndarray) -> np.ndarray:
+    """Values of several tests, raised so that the smallest of true hypotheses errs no more often
+    than one test alone would (Holm 1979). NaN, a test that was not made, counts for nothing.
+
+    >>> holm(np.array([0.01, 0.04, 0.03, np.nan])).round(3)
+    array([0.03, 0.06, 0.06,  nan])
+    """
+    p = np.asarray(p, dtype=np.float64)
+    found, made = np.full(len(p), np.nan), np.flatnonzero(~np.isnan(p))
+    order = made[np.argsort(p[made], kind="stable")]
+    raised = p[order] * (len(order) - np.arange(len(order)))
+    found[order] = np.minimum(1.0, np.maximum.accumulate(raised)) if len(order) else raised
+    return found
+
+
+def unpaired(a: np.ndarray, b: np.ndarray, random: np.random.RandomState) -> float:
+    """Two-sided p of "both groups have the same share" (Fisher's exact test of booleans) or "come
+    of the same distribution" (permutations of numbers, by the difference of their means).
+
+    >>> round(unpaired(np.ones(8, bool), np.arange(8) < 3, np.random.RandomState(0)), 4)
+    0.0256
+    """
+    if len(a) == 0 or len(b) == 0:
+        return float("nan")
+    if a.dtype == bool:
+        table = [[part.sum(), (~part).sum()] for part in (a, b)]
+        return float(stats.fisher_exact(table).pvalue)
+    both, gap = np.concatenate([a, b]), abs(a.mean() - b.mean())
+    drawn = np.array([random.permutation(both)[: len(a)].mean() for _ in range(N_DRAWS)])
+    rest = (both.sum() - len(a) * drawn) / len(b)
+    return _share_as_far(np.abs(drawn - rest), gap)
+
+
+def paired(a: np.ndarray, b: np.ndarray, random: np.random.RandomState) -> float:
+    """Two-sided p of "the same rows fare the same twice": the exact test of McNemar of booleans (of the
+    rows that differ, half go each way), random signs of the differences of numbers.
+
+    >>> round(paired(np.array([1, 1, 1, 1, 1, 0], bool), np.zeros(6, bool), None), 4)
+    0.0625
+    """
+    if len(a) == 0:
+        return float("nan")
+    if a.dtype == bool:
+        lost, gained = int((a & ~b).sum()), int((~a & b).sum())
+        return float(stats.binomtest(lost, lost + gained).pvalue) if lost + gained else 1.0
+    gap = np.asarray(b - a, dtype=np.float64)
+    signs = random.choice([-1.0, 1.0], size=(N_DRAWS, len(gap)))
+    return _share_as_far(np.abs(signs @ gap / len(gap)), abs(gap.mean()))
+
+
+def _share_as_far(drawn: np.ndarray, gap: float) -> float:
+    """The outcome itself is one of the permutations: p is never 0, and never too small."""
+    return float((1 + (drawn >= gap * (1 - 1e-12)).sum()) / (1 + len(drawn)))
+
+
+def interval_of(values: np.ndarray, confidence: float) -> tuple[float, float]:
+    """Of a mean: Clopper and Pearson's of a share, the normal one of numbers."""
+    if len(values) == 0:
+        return float("nan"), float("nan")
+    if values.dtype == bool:
+        return clopper_pearson(values.mean(), len(values), confidence)
+    return normal_interval(values, np.ones(len(values)), confidence)
+
+
+def paired_interval(a: np.ndarray, b: np.ndarray, confidence: float) -> tuple[float, float]:
+    """Of the mean of ``b - a``. Of shares: gained minus lost, each with a Clopper-Pearson interval of
+    half the doubt, so that it covers at least as often as it says.
+
+    >>> low, high = paired_interval(np.ones(20, bool), np.arange(20) < 15, 0.95)
+    >>> round(low, 2), round(high, 2)
+    (-0.52, 0.12)
+    """
+    if len(a) == 0:
+        return float("nan"), float("nan")
+    if a.dtype != bool:
+        return normal_interval(b - a, np.ones(len(a)), confidence)
+    sure = (1 + confidence) / 2
+    gained = clopper_pearson((~a & b).mean(), len(a), sure)
+    lost = clopper_pearson((a & ~b).mean(), len(a), sure)
+    return gained[0] - lost[1], gained[1] - lost[0]
