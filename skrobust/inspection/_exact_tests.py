@@ -40,7 +40,7 @@ def unpaired(a: np.ndarray, b: np.ndarray, random: np.random.RandomState) -> flo
         table = [[part.sum(), (~part).sum()] for part in (a, b)]
         return float(stats.fisher_exact(table).pvalue)
     both, gap = np.concatenate([a, b]), abs(a.mean() - b.mean())
-    drawn = np.array([random.permutation(both)[: len(a)].mean() for _ in range(N_DRAWS)])
+    drawn = np.concatenate([_parts(both, len(a), n, random) for n in _chunks(len(both))])
     rest = (both.sum() - len(a) * drawn) / len(b)
     return _share_as_far(np.abs(drawn - rest), gap)
 
@@ -58,8 +58,22 @@ def paired(a: np.ndarray, b: np.ndarray, random: np.random.RandomState) -> float
         lost, gained = int((a & ~b).sum()), int((~a & b).sum())
         return float(stats.binomtest(lost, lost + gained).pvalue) if lost + gained else 1.0
     gap = np.asarray(b - a, dtype=np.float64)
-    signs = random.choice([-1.0, 1.0], size=(N_DRAWS, len(gap)))
-    return _share_as_far(np.abs(signs @ gap / len(gap)), abs(gap.mean()))
+    drawn = [random.choice([-1.0, 1.0], size=(n, len(gap))) @ gap for n in _chunks(len(gap))]
+    return _share_as_far(np.abs(np.concatenate(drawn)) / len(gap), abs(gap.mean()))
+
+
+def _chunks(n_rows: int) -> list[int]:
+    """How many permutations at a time, so that few millions of numbers are held at once."""
+    size = max(1, 2**22 // n_rows)
+    return [min(size, N_DRAWS - low) for low in range(0, N_DRAWS, size)]
+
+
+def _parts(
+    values: np.ndarray, size: int, n_draws: int, random: np.random.RandomState
+) -> np.ndarray:
+    """Means of parts drawn at random, without replacement."""
+    order = random.random_sample((n_draws, len(values))).argsort(axis=1)[:, :size]
+    return values[order].mean(axis=1)
 
 
 def _share_as_far(drawn: np.ndarray, gap: float) -> float:

@@ -281,11 +281,14 @@ def _against_other(before, after, groups, confidence, tolerance, random, about) 
 
 
 def _verdict(record: dict, level: float, tolerance: float) -> str:
-    """``"harmed"``: shown. ``"perhaps harmed"``: it looks so, and the rows are too few to say."""
+    """``"harmed"``, ``"better"``: shown. ``"perhaps harmed"``: it looks so, and there are too few rows
+    to say."""
     worse = _worse_by(record, "change")
     share = tolerance if _is_share(record) else tolerance * abs(record["before"])
     if worse > 0 and record["p_holm"] <= level:
         return "harmed"
+    if worse < 0 and record["p_holm"] <= level:
+        return "better"
     return "perhaps harmed" if worse > share else "no sign of harm"
 
 

@@ -181,42 +181,47 @@ def group_tests(report: Any) -> str:
     found = report.groups
     if found is None or not found.groups:
         return ""
-    form = percent if found.groups[0]["measure"].endswith("accuracy") else number
-    lines = [
-        line(
-            [
-                *escaped(r["estimator"], r["measure"], r["group"], r["n_rows"]),
-                f"{form(r['value'])} <small>{span(r['low'], r['high'], form, '&ndash;')}</small>",
-                form(r["rest"]),
-                _p(r["p_holm"], 1 - found.confidence),
-            ]
-        )
-        for r in found.groups
-    ]
-    head = ["model", "measure", "group", "rows", "figure", "all others", "p"]
-    body = _warnings(found) + table(head, lines)
+    names = list(report.models)
+    body = _warnings(found) + "<h3>Each group against all other rows</h3>"
+    body += _by_group(found.groups, names, _against_rest, 1 - found.confidence)
     if found.changes:
-        lines = [
-            line(
-                [
-                    *escaped(r["estimator"], r["measure"], r["group"], r["n_rows"]),
-                    f"{form(r['before'])} &rarr; {form(r['value'])}",
-                    f"{form(r['low'])} to {form(r['high'])}",
-                    _p(r["p_holm"], 1 - found.confidence),
-                    _verdict(r["verdict"]),
-                ]
-            )
-            for r in found.changes
-        ]
-        head = ["model", "measure", "group", "rows", "before &rarr; now", "change", "p", ""]
-        body += f"<h3>Against {escape(found.reference)}, on the same rows</h3>" + table(head, lines)
+        body += f"<h3>Against {escape(found.reference)}, on the same rows</h3>"
+        others = [name for name in names if name != found.reference]
+        body += _by_group(found.changes, others, _against_other, 1 - found.confidence)
     note = (
         "<p class='note'>Groups against all other rows: Fisher's exact test; models against each other "
         "on the same rows: McNemar's exact test (numbers: permutations). P-values are corrected after "
         "Holm for the number of groups. A test that finds nothing does not show that there is no "
-        f"difference: read the intervals ({found.confidence:.0%}).</p>"
+        f"difference: read the intervals of the change ({found.confidence:.0%}).</p>"
     )
     return section("Are the groups served alike?", body + note)
+
+
+def _by_group(records: list[dict], names: list[str], cell: Any, level: float) -> str:
+    """One line per measure and group, one column per model."""
+    known = {(r["measure"], str(r["group"]), r["estimator"]): r for r in records}
+    keys = dict.fromkeys((r["measure"], str(r["group"]), r["n_rows"]) for r in records)
+    lines = []
+    for measure, group, n_rows in keys:
+        cells = [known.get((measure, group, name)) for name in names]
+        shown = ["" if r is None else cell(r, level) for r in cells]
+        lines.append(line([*escaped(measure, group, n_rows), *shown]))
+    return table(["measure", "group", "rows", *escaped(*names)], lines)
+
+
+def _against_rest(r: dict, level: float) -> str:
+    form = percent if r["measure"].endswith("accuracy") else number
+    return f"{form(r['value'])} against {form(r['rest'])}<small>{_p(r['p_holm'], level)}</small>"
+
+
+def _against_other(r: dict, level: float) -> str:
+    form = percent if r["measure"].endswith("accuracy") else number
+    kind = {"harmed": "bad", "perhaps harmed": "warn", "better": "good"}.get(r["verdict"])
+    word = f' <span class="{kind}">{r["verdict"]}</span>' if kind else ""
+    return (
+        f"{form(r['before'])} &rarr; {form(r['value'])}{word}"
+        f"<small>{form(r['low'])} to {form(r['high'])}, {_p(r['p_holm'], level)}</small>"
+    )
 
 
 def _warnings(found: Any) -> str:
@@ -229,9 +234,4 @@ def _warnings(found: Any) -> str:
 def _p(value: float, level: float) -> str:
     if np.isnan(value):
         return ""
-    return f"<b>{value:.2g}</b>" if value <= level else f"{value:.2g}"
-
-
-def _verdict(word: str) -> str:
-    kind = {"harmed": "bad", "perhaps harmed": "warn"}.get(word, "none")
-    return f'<span class="{kind}">{word}</span>'
+    return f"<b>p {value:.2g}</b>" if value <= level else f"p {value:.2g}"

@@ -161,7 +161,8 @@ def _data(report: Any) -> str:
     settings = report.settings
     shape = np.shape(settings.X)
     lines = [
-        f"Rows: {shape[0]}; each of shape {' x '.join(map(str, shape[1:]))}",
+        f"Rows: {shape[0]}",
+        f"Columns: {shape[1]}" if len(shape) == 2 else f"Shape: {' x '.join(map(str, shape[1:]))}",
         f"SHA-256 of rows and answers: `{hash_of_rows(settings)}`",
     ]
     for part, word in (("class", "Classes"), ("group", "Groups")):

@@ -71,14 +71,10 @@ def _is_given(option: Any) -> bool:
     )
 
 
-def _ways(direction: Any, names: list[str]) -> str:
-    if hasattr(direction, "items"):
-        pairs = direction.items()
-    else:
-        array = np.asarray(direction)
-        pairs = ((j, "up" if way > 0 else "down") for j, way in enumerate(array) if way)
+def _ways(direction: dict, names: list[str]) -> str:
     return _list(
-        f"{names[k] if isinstance(k, (int, np.integer)) else k} ({way})" for k, way in pairs
+        f"{names[k] if isinstance(k, (int, np.integer)) else k} ({way})"
+        for k, way in direction.items()
     )
 
 
