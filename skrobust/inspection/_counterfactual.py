@@ -13,7 +13,7 @@ from skrobust._torch import to_numpy, to_tensor
 from skrobust.certificates import Settings
 from skrobust.certificates._proof import Proof, search
 from skrobust.exceptions import UnsupportedEstimatorError, invalid
-from skrobust.inspection._fragility import judge, smallest_radius
+from skrobust.inspection._fragility import influence, judge, smallest_radius
 from skrobust.inspection._rows import feature_names, row_labels
 from skrobust.inspection._toward import Toward
 from skrobust.inspection._worst_case_display import WorstCaseDisplay, answers, step_of
@@ -24,6 +24,7 @@ from skrobust.threats import check_threat
 __all__ = ["Counterfactuals", "nearest_counterfactual", "proven_radius"]
 
 PRECISION = 1e-3  # how finely the smallest radius is sought, relative to itself
+MANY = 20_000  # numbers; in larger tables columns are ordered by how far they moved
 OUTWARDS, FARTHEST = 4.0, 4.0**8  # without max_radius: the search goes out in such steps, so far
 
 
@@ -184,8 +185,9 @@ def nearest_counterfactual(
         hunt.begin_at(known, max_radius)
     hunt.outwards(max_radius)
     hunt.inwards(n_halvings)
-    hunt.put_back()
-    return _counterfactuals(estimator, X, evaluation, hunt, before, proven, method)
+    weight = _influence(estimator, X, hunt, before)
+    hunt.put_back(weight)
+    return _counterfactuals(X, evaluation, hunt, proven, method, weight, before)
 
 
 def proven_radius(
@@ -322,14 +324,14 @@ class _Hunt:
         x = to_tensor(self.x)
         return to_numpy(self.evaluation.threat.region(x, 1.0).distance(to_tensor(z)))
 
-    def put_back(self) -> None:
+    def put_back(self, weight: np.ndarray | None) -> None:
         """Give as many columns as possible their values back, those that matter least first."""
         rows = np.isfinite(self.far) & ~self.there
         if self.x.ndim != 2 or not rows.any():
             return
-        region = self.evaluation.threat.region(to_tensor(self.x), 1.0)
-        scale = to_numpy(region.scale).reshape(1, -1)
-        order = np.argsort(np.abs(np.nan_to_num((self.z - self.x) / scale)), axis=1, kind="stable")
+        if weight is None:
+            weight = np.abs(np.nan_to_num(self.z - self.x))
+        order = np.argsort(np.where(self.z == self.x, -np.inf, weight), axis=1, kind="stable")
         rank = np.argsort(order, axis=1)
         low, high = np.zeros(len(rank), int), np.full(len(rank), rank.shape[1])
         while (high - low > 1).any():  # the largest number of columns to be put back
@@ -344,10 +346,19 @@ class _Hunt:
         return rows.reshape(-1, *[1] * (self.x.ndim - 1))
 
 
-def _counterfactuals(estimator, X, evaluation, hunt: _Hunt, before, proven, method: str):
+def _influence(estimator: Any, X: Any, hunt: _Hunt, before: np.ndarray) -> np.ndarray | None:
+    """Of tables with few numbers: what each column that moved does for the other answer."""
+    if hunt.x.ndim != 2 or hunt.x.size * (hunt.x.shape[1] + 1) > MANY:
+        return None
+    return influence(estimator, X, hunt.z, before, None, hunt.evaluation.rows.categories)
+
+
+def _counterfactuals(
+    X: Any, evaluation: Evaluation, hunt: _Hunt, proven, method: str, weight, before: np.ndarray
+) -> Counterfactuals:
     rows, threat = evaluation.rows, evaluation.threat
     moved = rows.like_given(hunt.z)
-    after = answers(estimator, moved)
+    after = answers(evaluation.task.estimator, moved)
     region = threat.region(to_tensor(rows.values[:1]), 0.0)
     picture = WorstCaseDisplay(
         rows.values,
@@ -358,6 +369,7 @@ def _counterfactuals(estimator, X, evaluation, hunt: _Hunt, before, proven, meth
         names=feature_names(X, rows.values.shape[1]),
         scale=step_of(threat, rows.values),
         radius=float(np.max(hunt.far, where=np.isfinite(hunt.far), initial=0.0)),
+        influence=weight,
         categories=rows.categories,
         leaps=[j for j in range(rows.values.shape[1]) if region.leaps(j)],
     )

@@ -57,6 +57,7 @@ class CounterfactualDisplay(WorstCaseDisplay):
             names=of.names,
             scale=of.scale,
             radius=of.radius,
+            influence=of.influence,
             categories=of.categories,
             leaps=of.leaps,
         )

@@ -12,7 +12,7 @@ from skrobust.inspection._counterfactual import Counterfactuals, nearest_counter
 from skrobust.inspection._input_sensitivity import InputSensitivity, input_sensitivity
 from skrobust.inspection._lab import random_from
 from skrobust.inspection._reasons import CertifiedReasons, certified_reasons
-from skrobust.inspection._rows import some_rows, take_rows
+from skrobust.inspection._rows import row_labels, some_rows, take_rows
 from skrobust.inspection._stability import AttributionStability, attribution_stability
 
 __all__ = ["Explained", "explain_models"]
@@ -59,7 +59,17 @@ def explain_models(models: dict[str, Any], settings: Any, focus: float, effort: 
             _reasons(found, name, model, settings, focus, rows)
         if model.curve.quantity == "accuracy":
             _counterfactuals(found, name, model, settings, whole)
+    _name_rows(found, settings)
     return found
+
+
+def _name_rows(found: Explained, settings: Any) -> None:
+    """Rows are called what they are called in the whole table."""
+    labels = row_labels(settings.X, len(settings.X))
+    if found.sensitivity is not None:
+        found.sensitivity.labels[:] = [labels[i] for i in found.rows]
+    for one in (*found.stability.values(), *found.reasons.values()):
+        one.labels[:] = [labels[i] for i in found.rows[: len(one.labels)]]
 
 
 def _sensitivity(models, settings, focus, rows, whole: bool) -> InputSensitivity | None:
@@ -126,3 +136,5 @@ def _counterfactuals(found, name, model, settings, whole: bool) -> None:
         random_state=settings.random_state,
         known=model.nearest[rows],
     )
+    labels = row_labels(settings.X, len(settings.X))
+    found.counterfactuals[name].picture.labels[:] = [str(labels[i]) for i in rows]

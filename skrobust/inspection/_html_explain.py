@@ -32,11 +32,17 @@ def _sensitivity(report: Any, drawn: dict[str, list[str]]) -> str:
     if found is None:
         return ""
     n_rows = len(report.explained.rows)
-    if found.quantity == "margin":
+    if next(iter(found.values.values())).ndim > 2:
+        note = (
+            f"How much of the distance to another answer each entry alone takes away within radius "
+            f"{found.radius:g}, of some rows; all models of a row on the same scale. The less their "
+            "sum, the safer the answer."
+        )
+    elif found.quantity == "margin":
         note = (
             f"How much of the distance to another answer one column alone takes away within radius "
             f"{found.radius:g}: the median of {n_rows} rows (lines reach to the 90% quantile); 1 would "
-            "change the answer. A safer model spreads its answer over many columns and leans on none."
+            "change the answer. The less all bars of a model come to together, the safer it is."
         )
     else:
         note = (
@@ -100,27 +106,37 @@ def _counterfactuals(report: Any, drawn: dict[str, list[str]]) -> str:
         frame = one.frame("rows")
         changes = _changes(one) if one.picture.x.ndim == 2 else [""] * len(frame)
         lines = []
+        proven = bool((one.proven > 0).any())
         for k, row in enumerate(frame.itertuples()):
             flip = f"{escape(str(row.before))} &rarr; {escape(str(row.after))}"
-            least = f"{row.proven:.3g}" if row.proven > 0 else "not proven"
-            lines.append(line([*escaped(row.row), flip, f"{row.radius:.3g}", least, changes[k]]))
-        head = ["row", "answer", "found at", "none below", "what changed" if any(changes) else ""]
+            least = [f"{row.proven:.3g}"] if proven else []
+            lines.append(line([*escaped(row.row), flip, f"{row.radius:.3g}", *least, changes[k]]))
+        least = ["none below"] if proven else []
+        head = ["row", "answer", "found at", *least, "what changed" if any(changes) else ""]
         parts.append(f"<h3>{escape(name)}</h3>" + table(head, lines, "rows"))
     note = (
         "<p class='note'>Rows that were right, from those that break early to those that break late, and "
         "the smallest move found that changes the answer; it obeys the threat. Found at: in steps; the "
-        "truth is at most that. None below: proven.</p>"
+        "truth is at most that. None below: proven, where it stands.</p>"
     )
     pictures = figures(drawn, "counterfactuals")
     return section("What would change the answer", "".join(parts) + pictures + note)
 
 
 def _changes(one: Any) -> list[str]:
-    """Per row the three columns that moved furthest, before and after."""
+    """Per row the three columns that matter most, before and after."""
     frame, found = one.frame(), []
+    size = one.picture.influence
+    names = {name: j for j, name in enumerate(one.picture.names)}
+    places = {label: i for i, label in enumerate(one.picture.labels)}
+    weights = [
+        abs(r.steps) if size is None else size[places[r.row], names[r.feature]]
+        for r in frame.itertuples()
+    ]
+    frame = frame.assign(weight=np.nan_to_num(np.array(weights, dtype=float), nan=np.inf))
     for label in one.picture.labels:
         part = frame[frame.row == label]
-        order = np.argsort(-part.steps.abs().fillna(np.inf).to_numpy(), kind="stable")
+        order = np.argsort(-part.weight.to_numpy(), kind="stable")
         some = [part.iloc[j] for j in order[:3]]
         text = ", ".join(f"{escape(str(r.feature))} {_way(r.given, r.moved)}" for r in some)
         found.append(text + (f" and {len(part) - 3} more" if len(part) > 3 else ""))

@@ -21,7 +21,7 @@ class InputSensitivityDisplay:
 
     Tables: bars, the median row (a line reaches to the 90% quantile), one colour per model. Series:
     one panel per row, a line per model over the series itself. Images: one line of maps per row, one
-    map per model, all on the same scale.
+    map per model on the same scale, and the sum of its shares below.
 
     Parameters
     ----------
@@ -160,21 +160,18 @@ class InputSensitivityDisplay:
             for name, values in self.found.values.items()
         }
         self.axes_ = split_axes(ax, n_rows, 1 + len(maps))
-        top = max(np.quantile(np.stack(list(maps.values())), 0.995), 1e-12)
         low, high = np.nanmin(self.x[:n_rows]), np.nanmax(self.x[:n_rows])
         for i, line in enumerate(self.axes_):
             image = picture(np.clip((self.x[i] - low) / max(high - low, 1e-12), 0, 1))
             line[0].imshow(image, cmap="gray", vmin=0, vmax=1)
             line[0].set_title(f"row {self.found.labels[i]}", fontsize="small")
+            top = max(*(part[i].max() for part in maps.values()), 1e-12)
             for one, (name, values) in zip(line[1:], maps.items(), strict=True):
-                shown = one.imshow(values[i], cmap="magma", vmin=0, vmax=top)
-                if i == 0:
-                    one.set_title(_clip(name), fontsize="small")
+                one.imshow(values[i], cmap="magma", vmin=0, vmax=top)
+                one.set_title(_clip(name) if i == 0 else "", fontsize="small")
+                one.set_xlabel(f"in sum {values[i].sum():.3g}", fontsize="x-small", color=DARK)
             for one in line:
                 one.set(xticks=[], yticks=[])
-        bar = ax.figure.colorbar(shown, ax=list(self.axes_[:, 1:].ravel()), shrink=0.85)
-        bar.set_label(self._label(), color=DARK, fontsize="x-small")
-        bar.ax.tick_params(labelsize="x-small")
 
     def _label(self) -> str:
         if self.found.quantity == "output":
