@@ -67,8 +67,8 @@ def images() -> None:
     X, y = load_digits_images(return_X_y=True)
     X = X.astype("float32")
     models = {
-        "plain": RobustClassifier("cnn", smoothing=0, max_epochs=6, random_state=0),
-        "robust": RobustClassifier("cnn", radius=0.2, max_epochs=8, random_state=0),
+        "plain": RobustClassifier("cnn", smoothing=0, max_epochs=10, random_state=0),
+        "robust": RobustClassifier("cnn", radius=0.1, max_epochs=12, random_state=0),
     }
     print("\nDigits: of the strongest reasons (pixels), how many stay within radius 0.1?")
     for name, model in models.items():

@@ -15,6 +15,7 @@ from skrobust.inspection._attributions import Slopes
 from skrobust.inspection._fragility import single_moves
 from skrobust.inspection._named import named_estimators
 from skrobust.inspection._rows import feature_names, row_labels
+from skrobust.inspection._worst_case_display import answers
 from skrobust.threats import check_threat
 
 __all__ = ["InputSensitivity", "input_sensitivity"]
@@ -210,5 +211,5 @@ def _loss(slopes: Slopes, z: np.ndarray) -> np.ndarray:
     task, rows = slopes.task, slopes.evaluation.rows
     if slopes.classifies:
         return slopes.margin + task.judge(rows.like_given(z), z).value
-    moved = task._predict(rows.like_given(z))
-    return np.abs(moved[:, 0] - slopes.margin)
+    moved = answers(task.estimator, rows.like_given(z))
+    return np.abs(moved.reshape(len(z)) - slopes.margin)
