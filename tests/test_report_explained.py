@@ -104,7 +104,7 @@ def test_regressors():
 
 @pytest.mark.parametrize("shape", [(1, 2, 2), (1, 4)], ids=["images", "series"])
 def test_images_and_series(shape):
-    values = X.to_numpy(dtype="float32").reshape(-1, *shape)
+    values = X.to_numpy(dtype="float32").reshape(-1, *shape).copy()
     name = {3: "cnn", 2: "conv1d"}[len(shape)]
     models = {
         k: RobustClassifier(name, radius=0.1, max_epochs=2, random_state=k).fit(values, y == 1)

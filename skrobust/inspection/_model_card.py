@@ -300,8 +300,8 @@ def not_tested(report: Any, name: str) -> list[str]:
     settings, model = report.settings, report.models[name]
     rows = Rows(settings.X, settings.threat.categories)
     threat = _bound(report)
-    norm = norm_of(threat.region(_tensor(rows.values[:1]), 1.0))
-    others = [words for key, words in NORMS.items() if key != norm]
+    own = norm_of(threat.region(_tensor(rows.values[:1]), 1.0))
+    others = [words for key, words in NORMS.items() if key != own]
     names = feature_names(settings.X, rows.values.shape[1])
     held = frozen_columns(threat, rows.values, names)
     found = [
