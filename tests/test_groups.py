@@ -97,6 +97,20 @@ def test_intervals_of_changes_cover_in_simulation():
     assert missed <= 0.05 * 400
 
 
+def test_interval_of_a_change_goes_with_the_test():
+    """It leaves out 0 exactly where McNemar's p is at most four fifths of the doubt."""
+    random, both = np.random.RandomState(3), set()
+    for _ in range(200):
+        n = random.randint(5, 60)
+        a, b = random.rand(n) < 0.7, random.rand(n) < random.choice([0.3, 0.6, 0.9])
+        low, high = paired_interval(a, b, 0.95)
+        p = paired(a, b, random)
+        assert (not low <= 0 <= high) == (p <= 0.04)
+        assert low - 1e-12 <= b.mean() - a.mean() <= high + 1e-12
+        both.add(p <= 0.04)
+    assert both == {True, False}
+
+
 # What is found --------------------------------------------------------------------------------
 
 

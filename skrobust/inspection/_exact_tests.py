@@ -91,18 +91,22 @@ def interval_of(values: np.ndarray, confidence: float) -> tuple[float, float]:
 
 
 def paired_interval(a: np.ndarray, b: np.ndarray, confidence: float) -> tuple[float, float]:
-    """Of the mean of ``b - a``. Of shares: gained minus lost, each with a Clopper-Pearson interval of
-    half the doubt, so that it covers at least as often as it says.
+    """Of the mean of ``b - a``. Of shares: the share of rows that differ, times how much more of them go
+    one way than the other; each with a Clopper-Pearson interval of a part of the doubt (a fifth and the
+    rest), so that it covers at least as often as it says, and leaves out 0 nearly when McNemar does.
 
     >>> low, high = paired_interval(np.ones(20, bool), np.arange(20) < 15, 0.95)
     >>> round(low, 2), round(high, 2)
-    (-0.52, 0.12)
+    (-0.56, 0.05)
     """
     if len(a) == 0:
         return float("nan"), float("nan")
     if a.dtype != bool:
         return normal_interval(b - a, np.ones(len(a)), confidence)
-    sure = (1 + confidence) / 2
-    gained = clopper_pearson((~a & b).mean(), len(a), sure)
-    lost = clopper_pearson((a & ~b).mean(), len(a), sure)
-    return gained[0] - lost[1], gained[1] - lost[0]
+    differ, doubt = a != b, 1 - confidence
+    few, many = clopper_pearson(differ.mean(), len(a), 1 - 0.2 * doubt)
+    up = (0.0, 1.0)
+    if differ.any():
+        up = clopper_pearson(b[differ].mean(), int(differ.sum()), 1 - 0.8 * doubt)
+    low, high = (2 * end - 1 for end in up)
+    return low * (few if low > 0 else many), high * (many if high > 0 else few)

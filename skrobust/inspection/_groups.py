@@ -72,7 +72,7 @@ class GroupComparison:
     def _behind(self, r: dict) -> str:
         return (
             f"{r['estimator']}: {r['measure']} of group {r['group']} is {_said(r, 'value')}, that of "
-            f"all other rows {_said(r, 'rest')} (p = {r['p_holm']:.2g} after Holm's correction)."
+            f"all other rows {_said(r, 'rest')} ({_p(r)} after Holm's correction)."
         )
 
     def _harm(self, r: dict) -> str:
@@ -81,7 +81,7 @@ class GroupComparison:
             f"{_said(r, 'value')}, under {r['reference']} it was {_said(r, 'before')}"
         )
         if r["verdict"] == "harmed":
-            return f"{text}: harmed (p = {r['p_holm']:.2g} after Holm's correction)."
+            return f"{text}: harmed ({_p(r)} after Holm's correction)."
         low, high = (_form(r, r[end]) for end in ("low", "high"))
         return (
             f"{text}. So few rows do not prove that it is harmed, nor that it is not: the change lies "
@@ -302,6 +302,10 @@ def _is_share(record: dict) -> bool:
 
 def _said(record: dict, key: str) -> str:
     return _form(record, record[key])
+
+
+def _p(record: dict) -> str:
+    return f"p = {record['p_holm']:.2g}" if record["p_holm"] >= 0.001 else "p < 0.001"
 
 
 def _form(record: dict, value: float) -> str:

@@ -250,4 +250,5 @@ def _warnings(found: Any) -> str:
 def _p(value: float, level: float) -> str:
     if np.isnan(value):
         return ""
-    return f"<b>p {value:.2g}</b>" if value <= level else f"p {value:.2g}"
+    said = f"p {value:.2g}" if value >= 0.001 else "p &lt; 0.001"
+    return f"<b>{said}</b>" if value <= level else said
