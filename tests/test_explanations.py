@@ -229,6 +229,21 @@ def test_missing_values_do_not_move():
     np.testing.assert_allclose(reasons.least[::3, 0], reasons.contribution[::3, 0])
 
 
+def test_reasons_of_a_torch_function():
+    class Line:
+        def __skrobust_torch__(self):
+            weight = torch.tensor([1.0, -2.0, 0.0, 0.5, 3.0], dtype=torch.float64)
+            module = torch.nn.Linear(5, 1).double()
+            module.weight.data[:], module.bias.data[:] = weight, 0.25
+            return module
+
+    reasons = certified_reasons(Line(), X, radius=0.1)
+    value = X @ [1.0, -2, 0, 0.5, 3] + 0.25
+    np.testing.assert_allclose(reasons.margin, np.abs(value))
+    np.testing.assert_allclose(reasons.worst_margin, np.abs(value) - 0.65)
+    assert (reasons.prediction == (value > 0)).all()
+
+
 def test_what_is_no_sum_is_refused():
     deep = RandomForestClassifier(5, max_depth=3, random_state=0).fit(X, y)
     with pytest.raises(UnsupportedEstimatorError, match="additive"):

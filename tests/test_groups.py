@@ -70,14 +70,7 @@ def test_levels_hold_in_simulation():
     random, wrong, harmed = np.random.RandomState(1), 0, 0
     groups = np.repeat(["a", "b", "c"], [60, 40, 15])
     for _ in range(150):
-        before = random.rand(115) < 0.8
-        swap = random.rand(115) < 0.3
-        after = np.where(swap, random.rand(115) < 0.8, before)
-        after = np.where(swap & (before != after) & (random.rand(115) < 0.5), before, after)
-        u = random.rand(115) < 0.8
-        # exchangeable pairs: which of the two models is which is drawn
-        turn = random.rand(115) < 0.5
-        one, two = np.where(turn, before, after), np.where(turn, after, before)
+        one, two, u = (random.rand(115) < 0.6 for _ in range(3))  # as good as each other
         found = compare_groups({"p": {"clean accuracy": one}, "q": {"clean accuracy": two}}, groups)
         harmed += any(r["verdict"] == "harmed" for r in found.changes)
         alone = compare_groups({"p": {"clean accuracy": u}}, groups)

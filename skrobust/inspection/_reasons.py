@@ -155,7 +155,7 @@ def certified_reasons(
     exact = box and not ruled
     if is_regression(estimator):
         return _of_regressor(terms, prediction, exact, names, labels)
-    classes = np.asarray(estimator.classes_)
+    classes = np.asarray(getattr(estimator, "classes_", range(terms.at.shape[1])))
     return _of_classifier(terms, prediction, classes, exact, names, labels)
 
 
