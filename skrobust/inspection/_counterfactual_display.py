@@ -88,6 +88,10 @@ class CounterfactualDisplay(WorstCaseDisplay):
         """What is said of each row."""
         return [self._title(i) for i in range(len(self.x))]
 
+    def _moved(self, i: int) -> str:
+        far = self.found.radius[i]
+        return f"{self.after[i]} at {far:.3g}" if np.isfinite(far) else "none found"
+
     def _title(self, i: int) -> str:
         far, proven = self.found.radius[i], self.found.proven[i]
         if not np.isfinite(far):

@@ -225,6 +225,9 @@ class WorstCaseDisplay:
         same = self.before[i] == self.after[i]
         return f"row {self.labels[i]}: " + (f"stays {self.before[i]}" if same else change)
 
+    def _moved(self, i: int) -> str:
+        return f"moved: {self.after[i]}"
+
     def _bars(self, i: int, line: Any, shown: int) -> None:
         ax, steps = line[0], np.nan_to_num(self._steps(i))
         changed = [j for j in self.leaps if steps[j] != 0]
@@ -282,7 +285,7 @@ class WorstCaseDisplay:
         most = max(np.abs(change).max(), 1e-12)
         titles = (
             f"row {self.labels[i]}: {self.before[i]}",
-            f"moved: {self.after[i]}",
+            self._moved(i),
             "difference",
         )
         for one, title, image in zip(line, titles, (self.x[i], self.z[i], None), strict=True):
