@@ -126,9 +126,8 @@ class RobustnessReport:
     ) -> str:
         """The figures of one model as a model card in Markdown.
 
-        What was measured, on which rows, against which threat, with which intervals and tests, and
-        what was not tested. The sections are those of Mitchell et al. (2019), "Model cards for model
-        reporting", arXiv:1810.03993. What a report cannot know is left to be filled in.
+        What was measured, on which rows, against which threat, and what was not tested, in the
+        sections of Mitchell et al. (2019), "Model cards for model reporting", arXiv:1810.03993.
 
         Parameters
         ----------
