@@ -10,10 +10,17 @@ from skrobust.certificates import (
 from skrobust.estimators import RobustClassifier, RobustRegressor
 from skrobust.inspection import (
     AdditiveDisplay,
+    CounterfactualDisplay,
     FeatureSensitivityDisplay,
+    InputSensitivityDisplay,
     RobustnessCurveDisplay,
     TradeoffDisplay,
     WorstCaseDisplay,
+    attribution_stability,
+    certified_reasons,
+    group_comparison,
+    input_sensitivity,
+    nearest_counterfactual,
     robustness_report,
 )
 from skrobust.metrics import (
@@ -32,7 +39,9 @@ __version__ = "0.1.0.dev0"
 __all__ = [
     "AdditiveDisplay",
     "DriftDisplay",
+    "CounterfactualDisplay",
     "FeatureSensitivityDisplay",
+    "InputSensitivityDisplay",
     "LpBall",
     "RobustClassifier",
     "RobustRegressor",
@@ -44,9 +53,14 @@ __all__ = [
     "TradeoffDisplay",
     "WorstCaseDisplay",
     "as_torch",
+    "attribution_stability",
     "certified_accuracy_score",
+    "certified_reasons",
     "certify",
     "get_robust_scorer",
+    "group_comparison",
+    "input_sensitivity",
+    "nearest_counterfactual",
     "robust_accuracy_score",
     "robust_loss",
     "robustness_curve",
