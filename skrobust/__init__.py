@@ -38,8 +38,8 @@ __version__ = "0.1.0.dev0"
 
 __all__ = [
     "AdditiveDisplay",
-    "DriftDisplay",
     "CounterfactualDisplay",
+    "DriftDisplay",
     "FeatureSensitivityDisplay",
     "InputSensitivityDisplay",
     "LpBall",

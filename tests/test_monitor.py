@@ -139,6 +139,7 @@ def test_late_and_partial_labels():
     again = late.label(np.arange(0, 2000, 2), 1 - y[:2000:2])  # labels don't change afterwards
     assert again.n_labelled == 1000
     assert late.label(["nobody"], [1]).n_labelled == 1000
+    assert together.labelled()[1].dtype == Y_NEW.dtype  # labels with gaps came as floats
 
 
 def test_labels_by_names_of_rows():
@@ -359,12 +360,14 @@ def test_bad_options_are_named(name):
 def test_bad_input_is_named():
     with pytest.raises(NotFittedError, match="held-out"):
         RobustnessMonitor(MODEL, radius=0.1).update(X_NEW)
-    with pytest.raises(ValueError, match="at least 60"):
+    with pytest.raises(ValueError, match="at least 30"):
         monitor(X=X_REF[:20], y=Y_REF[:20])
     with pytest.raises(NotFittedError):
         monitor(LogisticRegression())
     with pytest.raises(TypeError, match="estimator"):
         monitor("model")
+    with pytest.raises(ValueError, match="outside the bounds"):
+        monitor(threat=LpBall(bounds=(0.0, 1.0)))
     watcher = monitor()
     for call, words in (
         (lambda: watcher.update(X_NEW[:, :3]), "columns"),

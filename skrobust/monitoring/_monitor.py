@@ -127,7 +127,7 @@ class RobustnessMonitor(Life, BaseEstimator):
         Parameters
         ----------
         X_reference : array or DataFrame of shape (n, ...)
-            At least 60 rows, better thousands, that the model was not trained on.
+            At least 30 rows, better thousands, that the model was not trained on.
         y : array-like of shape (n,), optional
             Their labels. Without them errors cannot be watched later.
 

@@ -149,6 +149,10 @@ class Probe:
             return found
         return self._margins(values, rows, answers, seed)
 
+    def check(self, values: np.ndarray) -> None:
+        """The threat's own errors: not bound, bounds that leave reference rows outside, shapes."""
+        self._region(to_tensor(values))
+
     def _inside(self, values: np.ndarray) -> np.ndarray:
         """Rows that the threat's bounds allow."""
         try:

@@ -27,7 +27,7 @@ from skrobust.monitoring._streams import (
 
 __all__ = ["Setup", "coded_labels", "prepare", "watch"]
 
-LEAST = 60  # reference rows
+LEAST = 30  # reference rows
 MOST = 20_000  # reference rows that are looked at
 SUSPICIOUS = 0.99  # quantile of the reference from which a row is flagged
 BATCH = 2000
@@ -151,6 +151,7 @@ def prepare(
     values = rows.values
     shape = Shape.of(values[first])
     answers = probe.answers(rows.wrap(values[second]))
+    probe.check(values)
     margins = probe.margins(values[second], rows, answers, 0)
     _, off, _ = suspicion_of(values[second], margins, shape, None)
     n_outputs = answers.answer.shape[1] if probe.regression else 1
@@ -208,7 +209,11 @@ def coded_labels(model: Probe | Setup, y: Any, n: int) -> tuple[np.ndarray, list
         raise invalid("y", f"<array of shape {given.shape}>", f"one label per row, shape ({n},)")
     codes = np.where(missing, np.nan, 0.0)
     codes[~missing] = _class_codes(model, [v for v, m in zip(plain, missing, strict=True) if not m])
-    return codes, plain
+    # 1.0, as labels with gaps come, is class 1
+    known = [
+        model.classes[int(code)] if code >= 0 else v for code, v in zip(codes, plain, strict=True)
+    ]
+    return codes, known
 
 
 def _class_codes(model: Probe | Setup, labels: list) -> np.ndarray:
@@ -219,4 +224,4 @@ def _class_codes(model: Probe | Setup, labels: list) -> np.ndarray:
 def _is_missing(label: Any) -> bool:
     if isinstance(label, list):
         return any(map(_is_missing, label))
-    return label is None or label != label
+    return label is None or type(label).__name__ == "NAType" or label != label
