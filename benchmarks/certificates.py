@@ -10,9 +10,7 @@ shared/data/tabular_folds.npz where it lies beside the checkout, and scikit-lear
 
 times: milliseconds per row of one margin at one radius, 1,000 rows of 20 columns, a 64-64 network.
 
-violations: each row moves by 0.999 of its certified radius, to random places, to corners, and along PGD
-and APGD, for several models, activations, norms and methods. A trial is one place; a violation is a
-prediction that changed.
+violations: see violations.py; more than a million trials, for every family of models, method and norm.
 """
 
 from __future__ import annotations
@@ -23,25 +21,17 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-import torch
 from sklearn.datasets import load_breast_cancer, make_classification
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
-from sklearn.naive_bayes import GaussianNB
-from sklearn.neural_network import MLPClassifier
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from violations import violations
 
 from skrobust import (
-    LpBall,
     RobustClassifier,
-    as_torch,
     certified_accuracy_score,
     certify,
     robust_accuracy_score,
 )
-from skrobust._torch import margins
-from skrobust.attacks import APGD, PGD, Objective
 
 FOLDS = Path(__file__).resolve().parents[2] / "shared/data/tabular_folds.npz"
 RADII = {"breast-cancer": 0.3, "diabetes": 0.05, "banknote-authentication": 0.1, "spambase": 0.05}
@@ -113,53 +103,6 @@ def _seconds(function, *args, **kwargs) -> float:
     began = time.process_time()
     function(*args, **kwargs)
     return time.process_time() - began  # of 1,000 rows: milliseconds a row
-
-
-def violations(n_random: int = 200) -> None:
-    X, y = load_breast_cancer(return_X_y=True)
-    X = StandardScaler().fit_transform(X)[:, :10]
-    models = {
-        "logistic": LogisticRegression(),
-        "bayes": GaussianNB(),
-        **{
-            f"mlp {kind}": MLPClassifier((32, 32), activation=kind, max_iter=60, random_state=0)
-            for kind in ("relu", "tanh", "logistic")
-        },
-        "scaled mlp": make_pipeline(StandardScaler(), MLPClassifier((32,), random_state=0)),
-        "interval": RobustClassifier(attack="interval", divergence="loss", random_state=0),
-    }
-    threats = {
-        **{norm: LpBall(norm) for norm in ("linf", "l2", "l1")},
-        "bounds, frozen": LpBall("linf", bounds=(-4.0, 12.0), frozen=[0], direction={1: "up"}),
-    }
-    total = broken = 0
-    for name, model in models.items():
-        model.fit(X, y)
-        for threat in threats.values():
-            for method in ("auto", "interval", "lipschitz"):
-                n, bad = _trials(model, X, threat, method, n_random)
-                total, broken = total + n, broken + bad
-        print(f"{name}: {total:,} trials so far, {broken} violations", flush=True)
-
-
-def _trials(model, X, threat, method, n_random) -> tuple[int, int]:
-    radius = torch.as_tensor(certify(model, X, threat=threat, method=method).radius.clip(max=100))
-    label, module, rows = model.predict(X), as_torch(model).double(), torch.as_tensor(X)
-    region = threat.region(rows, 0.999 * radius)
-    generator = torch.Generator().manual_seed(0)
-    kept = radius.numpy() > 0
-    broken = total = 0
-    for number in range(n_random):
-        way = torch.randn(rows.shape, dtype=rows.dtype, generator=generator)
-        z = region.steepest(way) if number % 2 else region.sample(generator)
-        broken += int(((model.predict(z.numpy()) != label) & kept).sum())
-        total += int(kept.sum())
-    objective = Objective(lambda z, y: -margins(module(z), y), torch.as_tensor(label))
-    for attack in (PGD(n_steps=20, n_restarts=3), APGD(n_steps=30)):
-        z = attack.maximize(objective, rows, threat, 0.999 * radius, generator=generator).z
-        broken += int(((model.predict(z.numpy()) != label) & kept).sum())
-        total += int(kept.sum())
-    return total, broken
 
 
 PARTS = {"folds": folds, "times": times, "violations": violations}

@@ -12,9 +12,10 @@ from torch.nn.functional import pad, softplus
 
 from skrobust._torch import seeded, to_numpy
 from skrobust.exceptions import RobustnessWarning
-from skrobust.nets._additive import Additive, StepSum, place_edges
+from skrobust.nets._additive import Additive, place_edges
 from skrobust.nets._build import Recipe
 from skrobust.nets._callbacks import Averaging, FitTasks, Keeper, RobustValidation
+from skrobust.nets._lines import ColumnSum, LineSum, place_knots
 from skrobust.nets._loader import Rows
 from skrobust.nets._modules import Network
 from skrobust.nets._net import ClassificationLoss, RegressionLoss, RobustNet
@@ -30,7 +31,7 @@ SOFT = 0.01  # jumps from bin to bin much smaller than this cost next to nothing
 
 
 def is_additive(network: Network) -> bool:
-    return isinstance(network.body, StepSum)
+    return isinstance(network.body, ColumnSum)
 
 
 # The loss -----------------------------------------------------------------------------------
@@ -168,12 +169,12 @@ class Penalty:
             return
         factory = additive_factory(network)
         self.ridge, self.variation = factory.ridge / n_rows, factory.variation / n_rows
-        inner = torch.isfinite(self.body.edges)
+        inner = torch.isfinite(self.body.edges[:, 2 - self.body.extra :])  # between two values
         inner[sorted(categorical)] = False
         self.jumps = inner
 
     def __call__(self) -> Tensor:
-        if not isinstance(self.body, StepSum):
+        if not isinstance(self.body, ColumnSum):
             return 0.5 * self.decay * self.body[-1].weight.square().sum()
         values = self.body.values
         jumps = (values[:, :, 1:-1] - values[:, :, :-2])[:, self.jumps]
@@ -350,5 +351,6 @@ def _prepare(
         n_bins = factory.most_bins(len(x))
         if factory.n_bins == "auto" and not is_box(region):  # each row looks at each bin, each step
             n_bins = max(8, min(n_bins, PRICED // x.numel()))
-        network.body.set_edges(place_edges(low, high, to_numpy(x), weight, n_bins, categorical))
+        place = place_knots if isinstance(network.body, LineSum) else place_edges
+        network.body.set_edges(place(low, high, to_numpy(x), weight, n_bins, categorical))
     return categorical

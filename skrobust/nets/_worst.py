@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from skrobust.nets._lines import LineSum
+from skrobust.nets._worst_lines import LinedRows, PricedLines
 from skrobust.nets._worst_steps import PricedRows, SteppedRows
 from skrobust.threats import Region
 
@@ -64,7 +66,7 @@ class LinearRows:
         return (self.region.x - self.mean) @ slopes.T + directions @ self.layer.bias
 
 
-def stepped_rows(module, region: Region) -> SteppedRows:
+def stepped_rows(module, region: Region) -> WorstRows:
     """The rows of a region as an additive module sees them.
 
     Rules are not looked at but through the box around them: whole numbers and categories then move
@@ -73,10 +75,15 @@ def stepped_rows(module, region: Region) -> SteppedRows:
     low, high = (
         torch.where(torch.isnan(region.x), region.x, end) for end in (region.low, region.high)
     )
+    boxes, balls = (LinedRows, PricedLines) if is_lines(module) else (SteppedRows, PricedRows)
     if is_box(region):
-        return SteppedRows(module, low, region.x, high)
+        return boxes(module, low, region.x, high)
     order = getattr(region, "ball", region).norm.order
-    return PricedRows(module, low, region.x, high, region, order)
+    return balls(module, low, region.x, high, region, order)
+
+
+def is_lines(module) -> bool:
+    return isinstance(module, LineSum)
 
 
 def is_box(region: Region) -> bool:
