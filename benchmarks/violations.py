@@ -38,7 +38,7 @@ from sklearn.tree import DecisionTreeClassifier
 from skrobust import LpBall, RobustClassifier, SmoothedClassifier, certify, worst_case
 from skrobust.nets import Additive
 
-N_ROWS, N_PLACES, N_ATTACKED = 120, 160, 6
+N_ROWS, N_PLACES, N_ATTACKED = 120, 80, 4
 FEW_ROWS = 12  # for methods that take seconds a row
 NORMS = ("linf", "l2", "l1")
 BOXED = "bounds, frozen, one-way"
@@ -150,21 +150,32 @@ def _threats(X: np.ndarray) -> Iterator[tuple[str, LpBall]]:
 
 def violations(n_places: int = N_PLACES) -> None:
     print("| family | model | method | threat | trials | violations |\n|---|---|---|---|---|---|")
-    total = broken = 0
+    counts: dict[tuple[str, str], tuple[int, int]] = {}
     for case in cases():
         X, y = _data(case.data)
         model = case.model.fit(X, y)
         few = case.data in ("few", "images")
         rows = X[:: len(X) // (FEW_ROWS if few else N_ROWS)]
-        places = n_places // 2 if case.data == "images" else n_places
         for method in case.methods:
             for name, threat in _threats(X):
-                n, bad = _trials(model, rows, threat, method, places, case.options)
-                total, broken = total + n, broken + bad
-                cells = (case.family, case.name, method, name, f"{n:,}", str(bad))
+                found = _trials(model, rows, threat, method, n_places, case.options)
+                cells = (case.family, case.name, method, name, f"{found[0]:,}", str(found[1]))
                 print("| " + " | ".join(cells) + " |", flush=True)
-    print(f"| **all** | | | | **{total:,}** | **{broken}** |")
+                before = counts.get((method, name), (0, 0))
+                counts[method, name] = (before[0] + found[0], before[1] + found[1])
+    _summary(counts)
     by_noise()
+
+
+def _summary(counts: dict[tuple[str, str], tuple[int, int]]) -> None:
+    names = (*NORMS, BOXED)
+    print("\n| method | " + " | ".join(names) + " | violations |\n|---|" + "---|" * 5)
+    for method in dict.fromkeys(method for method, _ in counts):
+        own = [counts.get((method, name), (0, 0)) for name in names]
+        cells = [f"{n:,}" for n, _ in own] + [str(sum(bad for _, bad in own))]
+        print(f"| {method} | " + " | ".join(cells) + " |")
+    total, broken = (sum(part) for part in zip(*counts.values(), strict=True))
+    print(f"| **all: {total:,}** | | | | | **{broken}** |")
 
 
 def _trials(model, X, threat, method, n_places: int, options: dict) -> tuple[int, int]:
