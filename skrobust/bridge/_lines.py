@@ -14,7 +14,7 @@ from skrobust.nets import LineSum
 from skrobust.nets._worst import is_box, stepped_rows
 from skrobust.threats import Region
 
-__all__ = ["Dual", "LineSearch", "Lines", "lines_of"]
+__all__ = ["Dual", "LineSearch", "Lines", "against", "lines_of"]
 
 TURNS = 40  # halvings of the range of prices
 
@@ -45,32 +45,35 @@ class Lines:
         return WorstOf([LineSearch(self), APGD(steps, n_restarts=2)])
 
     @torch.no_grad()
-    def worst(self, region: Region, direction: Tensor, goal: float | None = None) -> Dual:
-        """The most that ``direction . f`` (n,) can be within a region, for a direction (k,).
+    def worst(self, region: Region, directions: Tensor, goal: float | None = None) -> Dual:
+        """The most that ``direction . f`` (n,) can be within a region, a direction (n, k) per row.
 
         In boxes bound and value are one. In balls the bound is that of the best price of the way:
         any price t gives ``t + sum_j max (gain_j - t way_j)``, convex in t and found by halving.
         Rows whose bound is below the goal, or whose value is not, are not looked at to the end.
         """
-        rows = stepped_rows(self.module, region)
-        offset = self.module.bias @ direction
+        rows, every = stepped_rows(self.module, region), torch.arange(len(region.x))
+        different, which = directions.unique(dim=0, return_inverse=True)
         if is_box(region):
-            bound = rows.most(direction[None])[:, 0]
-            return Dual(bound, bound, rows.places(direction))
-        return _at_best_price(rows, rows._table(direction[None])[:, 0], offset, goal)
+            bound = rows.most(different)[every, which]
+            z = rows.places(different)[every, :, which]
+            return Dual(bound, bound, z)
+        table = rows._table(different).T.contiguous()  # (n_directions, n_numbers)
+        return _at_best_price(
+            rows, table, which * table.shape[1], directions @ self.module.bias, goal
+        )
 
 
-def _at_best_price(rows, worth: Tensor, offset: Tensor, goal: float | None) -> Dual:
+def _at_best_price(rows, table: Tensor, offset: Tensor, bias: Tensor, goal: float | None) -> Dual:
     low = torch.zeros(len(rows.x), dtype=torch.float64)
-    high = low + float(worth.abs().max()) + 1e-300
+    high = low + float(table.abs().max()) + 1e-300
     reached, best = low > 0, None  # whether a price is known at which the budget is enough
     for turn in range(TURNS):
-        middle = torch.where(reached, (low + high) / 2, high)
-        price = middle if turn else low
-        gain, way, z = rows.at_price(worth, price)
+        price = torch.where(reached, (low + high) / 2, high) if turn else low
+        gain, way, z = rows.at_price(table.flatten(), price, offset)
         fits = way <= 1
-        value = torch.where(fits, offset + gain, -torch.inf)
-        found = Dual(offset + gain + price * (1 - way), value, z)
+        value = torch.where(fits, bias + gain, -torch.inf)
+        found = Dual(bias + gain + price * (1 - way), value, z)
         best = found if best is None else _better(best, found)
         reached = reached | fits
         low, high = torch.where(fits, low, price), torch.where(fits, price, high)
@@ -107,20 +110,21 @@ class LineSearch(Attack):
     ) -> None:
         y, units = fn.row_args[0], torch.eye(self.lines.module.n_outputs, dtype=torch.float64)
         if y.is_floating_point():
-            for direction in torch.cat([units, -units]):
-                self._report(fn, region, best, torch.arange(len(y)), direction)
-            return
-        for own in y.unique().tolist():
-            rows = torch.nonzero(y == own).flatten()
-            for other in range(len(units)):
-                if other != own:
-                    self._report(fn, region, best, rows, units[other] - units[own])
+            aims = torch.cat([units, -units]).expand(len(y), -1, -1)
+        else:
+            aims = against(y, len(units))
+        for directions in aims.unbind(dim=1):
+            z = self.lines.worst(region, directions).z.to(region.x)
+            z = region.realize(region.project(z))
+            best.update(z, fn(z))
 
-    def _report(self, fn, region, best: Best, rows: Tensor, direction: Tensor) -> None:
-        place = self.lines.worst(region.take(rows), direction).z.to(region.x)
-        z = region.x.index_copy(0, rows, place)
-        z = region.realize(region.project(z))
-        best.update(z, fn(z))
+
+def against(y: Tensor, k: int) -> Tensor:
+    """Directions ``e_j - e_y`` of every other class (n, k - 1, k)."""
+    others = torch.arange(k - 1)
+    others = others + (others >= y[:, None]).long()
+    units = torch.eye(k, dtype=torch.float64)
+    return units[others] - units[y][:, None]
 
 
 def lines_of(module: nn.Module, n_features: int) -> Lines | None:

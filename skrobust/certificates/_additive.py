@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from skrobust.bridge import Lines, lines_of
+from skrobust.bridge._lines import Dual, against
 from skrobust.certificates._base import Prover, Settings
 from skrobust.certificates._trees import TreeProver
 from skrobust.exceptions import UnsupportedEstimatorError
@@ -84,11 +85,16 @@ class _Lines(Prover):
         self.slack = _rounding(lines)
 
     def outputs(self, X: Tensor, radius: Tensor) -> tuple[Tensor, Tensor]:
-        region = self.threat.region(X, radius)
-        units = torch.eye(self.lines.module.n_outputs, dtype=torch.float64)
-        high = torch.stack([self.lines.worst(region, unit).bound for unit in units], dim=1)
-        low = -torch.stack([self.lines.worst(region, -unit).bound for unit in units], dim=1)
-        return low - self.slack, high + self.slack
+        region, k = self.threat.region(X, radius), self.lines.module.n_outputs
+        units = torch.eye(k, dtype=torch.float64)
+        aims = torch.cat([units, -units]).expand(len(X), -1, -1)
+        found = self._most(region, aims, None).bound.view(len(X), 2 * k)
+        return -found[:, k:] - self.slack, found[:, :k] + self.slack
+
+    def _most(self, region: Region, aims: Tensor, goal: float | None) -> Dual:
+        """Of every direction of every row, one after the other."""
+        rows = torch.arange(len(aims)).repeat_interleave(aims.shape[1])
+        return self.lines.worst(region.take(rows), aims.flatten(0, 1), goal)
 
     def margin(self, X: Tensor, label: Tensor, radius: Tensor) -> Tensor:
         return self._against(X, label, radius)[0]
@@ -101,17 +107,9 @@ class _Lines(Prover):
 
     def _against(self, X: Tensor, label: Tensor, radius: Tensor) -> tuple[Tensor, Tensor]:
         """Lower bounds (n,) of the margin, and the largest ``f_k - f_label`` that was reached."""
-        region = self.threat.region(X, radius)
-        units = torch.eye(self.lines.module.n_outputs, dtype=torch.float64)
-        bound = torch.full((len(X),), -torch.inf, dtype=torch.float64)
-        reached = bound.clone()
-        for own in label.unique().tolist():
-            rows = torch.nonzero(label == own).flatten()
-            part: Region = region.take(rows)
-            for other in set(range(len(units))) - {own}:
-                found = self.lines.worst(part, units[other] - units[own], goal=-self.slack)
-                bound[rows] = bound[rows].maximum(found.bound)
-                reached[rows] = reached[rows].maximum(found.value)
+        aims = against(label, self.lines.module.n_outputs)
+        found = self._most(self.threat.region(X, radius), aims, -self.slack)
+        bound, reached = (part.view(aims.shape[:2]).amax(dim=1) for part in found[:2])
         return -bound - self.slack, reached
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import torch
 from torch import Tensor
 
@@ -18,16 +20,19 @@ class LinedRows:
     """
 
     def __init__(self, module, low: Tensor, x: Tensor, high: Tensor):
-        self.module, self.x = module, x
-        starts = torch.arange(x.shape[1], device=x.device) * module.n_values
-        self._home = _Spots(module, *_distinct(starts, x))
-        column, ends, which = _distinct(starts, low, high)
-        self._low, self._high = (_Spots(module, column, end[:, None], which) for end in ends.T)
-        self.sums = Sums(which.flatten(), *x.shape, len(column))
-        first, last = _inside(module, column // module.n_values, ends)
-        self.has_knot = first <= last
-        self.first, kept = first + column, self.has_knot
-        self.runs = Runs((first + column)[kept], (last + column)[kept])
+        self.module, self.low, self.x, self.high = module, low, x, high
+
+    @cached_property
+    def _starts(self) -> Tensor:
+        return torch.arange(self.x.shape[1], device=self.x.device) * self.module.n_values
+
+    @cached_property
+    def _home(self) -> _Spots:
+        return _Spots(self.module, *_distinct(self._starts, self.x))
+
+    @cached_property
+    def _box(self) -> _Intervals:
+        return _Intervals(self.module, self._starts, self.low, self.high)
 
     def _table(self, directions: Tensor) -> Tensor:
         return self.module.values.flatten(1).T @ directions.T
@@ -37,22 +42,44 @@ class LinedRows:
         return directions @ self.module.bias + self._home.sums(values)
 
     def most(self, directions: Tensor) -> Tensor:
-        table = -self._table(directions)
+        return directions @ self.module.bias - self._box.least(-self._table(directions))
+
+    def places(self, directions: Tensor) -> Tensor:
+        """Places (n, d, n_directions) at which ``direction . f`` is largest."""
+        with torch.no_grad():
+            z = self._box.places(-self._table(directions))
+        x = self.x[:, :, None]
+        return torch.where(torch.isnan(x), x, z)
+
+
+class _Intervals:
+    """The different intervals of columns that entries of rows move in."""
+
+    def __init__(self, module, starts: Tensor, low: Tensor, high: Tensor):
+        self.edges = torch.nn.functional.pad(module.edges, (0, 1), value=torch.nan).flatten()
+        column, ends, which = _distinct(starts, low, high)
+        self._low, self._high = (_Spots(module, column, end[:, None], which) for end in ends.T)
+        self.sums = Sums(which.flatten(), *which.shape, len(column))
+        first, last = _inside(module, column // module.n_values, ends)
+        self.has_knot = first <= last
+        kept = self.has_knot
+        self.runs = Runs((first + column)[kept], (last + column)[kept])
+
+    def least(self, table: Tensor) -> Tensor:
+        """Sum over columns of the least value of each interval, (n_numbers, c) -> (n_rows, c)."""
         with torch.no_grad():
             spots = self._least(table.detach())
-        return directions @ self.module.bias - self.sums(_between(table, *spots))
+        return self.sums(_between(table, *spots))
 
-    def places(self, direction: Tensor) -> Tensor:
-        """A place (n, d) of each row at which ``direction . f`` is largest."""
-        with torch.no_grad():
-            left, right, share = (s[:, 0] for s in self._least(-self._table(direction[None])))
-            edges = torch.nn.functional.pad(self.module.edges, (0, 1), value=torch.nan).flatten()
-            z = torch.lerp(edges[left], edges[right], share)
-            for spots in (self._low, self._high):  # the end itself, beyond the last knot too
-                own = (left == spots.left) & (right == spots.right) & (share == spots.share)
-                z = torch.where(own, spots.x, z)
-        z = z[self._low.which]
-        return torch.where(torch.isnan(self.x), self.x, z)
+    def places(self, table: Tensor) -> Tensor:
+        """Where it is (n, d, c): at a knot, or at an end of the interval."""
+        left, right, share = self._least(table)
+        z = self.edges[left]
+        for spots in (self._low, self._high):
+            own = zip((left, right, share), spots.expand(table.shape[1]), strict=True)
+            at_end = torch.stack([one == other for one, other in own]).all(dim=0)
+            z = torch.where(at_end, spots.x[:, None], z)
+        return z[self._low.which]
 
     def _least(self, table: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Left knot, right knot and share (n_numbers, c) of the least place of each interval."""
@@ -152,17 +179,24 @@ class PricedLines(LinedRows):
             found.append(gain + price * (1 - way))
         return torch.stack(found, dim=1) + directions @ self.module.bias
 
-    def at_price(self, worth: Tensor, price: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """What is gained (n,) and spent (n,) at a price, and where: places z (n, d)."""
+    def at_price(
+        self, worth: Tensor, price: Tensor, offset: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """What is gained (n,) and spent (n,) at a price, and where: places z (n, d).
+
+        ``offset`` (n,) is where the table of a row begins in ``worth``.
+        """
         with torch.no_grad():
-            left, right, share, way, moved = self._best(worth.detach(), price.detach())
+            left, right, share, way, moved = self._best(worth.detach(), price.detach(), offset)
         take = lambda at: worth.index_select(0, at.flatten()).view_as(at)
         gain = torch.lerp(take(left), take(right), share).sum(dim=1)
         return gain, way.sum(dim=1), self.x + moved
 
-    def _best(self, worth: Tensor, price: Tensor) -> list[Tensor]:
+    def _best(self, worth: Tensor, price: Tensor, offset: Tensor | None) -> list[Tensor]:
         def judge(row: Tensor, left, right, share, span, way, run, start, length):
             price_ = price[row]
+            if offset is not None:
+                left, right = left + offset[row], right + offset[row]
             low, step = worth[left], worth[right] - worth[left]
             rise = step * span
             if self.order == 1:
