@@ -66,9 +66,9 @@ def one_cycle(progress: float, rise: float = 0.25, low: float = 0.05) -> float:
     return 0.5 * (1 + math.cos(math.pi * (progress - rise) / (1 - rise)))
 
 
-def _make_net(recipe: Recipe, callbacks: list) -> RobustNet:
-    """The skorch net of a recipe, initialised, untrained. ``net_params`` have the last word."""
-    options = dict(
+def net_options(recipe: Recipe, callbacks: list) -> dict[str, Any]:
+    """What every skorch net of a recipe is made with, but for its optimiser's options."""
+    return dict(
         module=recipe.network,
         criterion=ClassificationLoss if recipe.is_classifier else RegressionLoss,
         threat=recipe.threat,
@@ -76,17 +76,21 @@ def _make_net(recipe: Recipe, callbacks: list) -> RobustNet:
         divergence=recipe.divergence,
         radius=recipe.radius,
         smoothing=recipe.smoothing,
-        radius_warmup=recipe.radius_warmup,
         seed=recipe.seed,
         optimizer=recipe.optimizer,
         lr=recipe.lr,
         max_epochs=recipe.max_epochs,
-        batch_size=recipe.batch_size,
         train_split=None,
         callbacks=callbacks,
         verbose=recipe.verbose,
         device=recipe.device,
     )
+
+
+def _make_net(recipe: Recipe, callbacks: list) -> RobustNet:
+    """The skorch net of a recipe, initialised, untrained. ``net_params`` have the last word."""
+    options = net_options(recipe, callbacks)
+    options.update(radius_warmup=recipe.radius_warmup, batch_size=recipe.batch_size)
     options.update({f"optimizer__{name}": v for name, v in recipe.optimizer_options.items()})
     if recipe.optimizer in FUSED:
         options["optimizer__fused"] = True

@@ -13,12 +13,12 @@ from torch.nn.functional import pad, softplus
 from skrobust._torch import seeded, to_numpy
 from skrobust.exceptions import RobustnessWarning
 from skrobust.nets._additive import Additive, place_edges
-from skrobust.nets._build import Recipe
+from skrobust.nets._build import Recipe, net_options
 from skrobust.nets._callbacks import Averaging, FitTasks, Keeper, RobustValidation
 from skrobust.nets._lines import ColumnSum, LineSum, place_knots
 from skrobust.nets._loader import Rows
 from skrobust.nets._modules import Network
-from skrobust.nets._net import ClassificationLoss, RegressionLoss, RobustNet
+from skrobust.nets._net import RobustNet
 from skrobust.nets._worst import LinearRows, WorstRows, distinct, is_box, stepped_rows
 from skrobust.smoothing import KL, LossGap, Squared
 
@@ -306,24 +306,7 @@ def _warn_if_constant(net: ExactNet, problem: Problem) -> None:
 
 
 def _make_net(recipe: Recipe, callbacks: list) -> ExactNet:
-    options = dict(
-        module=recipe.network,
-        criterion=ClassificationLoss if recipe.is_classifier else RegressionLoss,
-        threat=recipe.threat,
-        attack=recipe.attack,
-        divergence=recipe.divergence,
-        radius=recipe.radius,
-        smoothing=recipe.smoothing,
-        seed=recipe.seed,
-        optimizer=recipe.optimizer,
-        lr=recipe.lr,
-        max_epochs=recipe.max_epochs,
-        batch_size=-1,
-        train_split=None,
-        callbacks=callbacks,
-        verbose=recipe.verbose,
-        device=recipe.device,
-    )
+    options = {**net_options(recipe, callbacks), "batch_size": -1}
     how = {**recipe.optimizer_options, "weight_decay": 0.0}  # the penalty is part of the loss
     if issubclass(recipe.optimizer, (torch.optim.Adam, torch.optim.AdamW)):
         how["betas"] = (0.9, 0.99)
