@@ -1,6 +1,6 @@
 """What a model's answers cost, when somebody moves the rows: costs, thresholds, decisions."""
 
-from skrobust.risk import _view  # noqa: F401  shows thresholded models to attacks and proofs
+from skrobust.risk import _scorer, _view  # noqa: F401  names for RobustScorer; views of thresholds
 from skrobust.risk._cost import CostInterval, cost_interval, expected_cost
 from skrobust.risk._rows import RowCosts, row_costs
 from skrobust.risk._sweep import CostCurve
