@@ -156,13 +156,17 @@ def best_band(stakes: Stakes) -> Band:
     floor = np.minimum.accumulate(worst[0])
     high = int((floor + worst[1]).argmin())
     low = int(worst[0][: high + 1].argmin())
-    ends = float(thresholds[low]), float(thresholds[high])
-    return Band(*ends, *(float(base / total + part[0][low] + part[1][high]) for part in (clean, worst)))
+    found = [float(base / total + part[0][low] + part[1][high]) for part in (clean, worst)]
+    alone = sweep(stakes)
+    if alone.worst[alone.best] <= found[1] + _rounding(alone.worst):  # no human is worth it
+        place = float(thresholds[alone.best])
+        return Band(place, place, float(alone.clean[alone.best]), float(alone.worst[alone.best]))
+    return Band(float(thresholds[low]), float(thresholds[high]), *found)
 
 
 def costs_at(stakes: Stakes, low: float, high: float) -> tuple[np.ndarray, np.ndarray]:
     """Clean and expected worst cost (n,) of each row, with a human between two thresholds."""
-    refer = stakes.no if stakes.refer is None else stakes.refer  # without a human they are equal
+    refer = stakes.no if stakes.refer is None or low == high else stakes.refer
     dear = refer > np.maximum(stakes.no, stakes.yes)
 
     def cost(first: np.ndarray, last: np.ndarray) -> np.ndarray:

@@ -187,6 +187,11 @@ class RobustThresholdClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimat
             For parameters, rows or labels that can't be used; more than two classes are one of them.
         """
         self._check_params()
+        if not hasattr(X, "columns"):
+            kinds = [np.float64, np.float32]
+            X = check_array(
+                X, dtype=kinds, allow_nd=True, ensure_all_finite="allow-nan", input_name="X"
+            )
         X, y = indexable(X, y)
         y = self._check_labels(y)
         classes = np.unique(y)
@@ -214,13 +219,11 @@ class RobustThresholdClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimat
         self.clean_cost_, self.cost_ = float(curve.clean[curve.best]), float(curve.worst[curve.best])
         self.cost_curve_, self.threshold_ = curve, low
         if self.refer_cost is not None:
-            band = best_band(case)
-            if band.worst < self.cost_:
-                low, high, self.clean_cost_, self.cost_ = band
-                self.threshold_ = float(np.clip(self.threshold_, low, high))
+            low, high, self.clean_cost_, self.cost_ = best_band(case)
+            self.threshold_ = float(np.clip(self.threshold_, low, high))
         self.refer_band_ = low, high
         if low == high and np.isinf(low):
-            only = self.classes_[int(low < 0)]
+            only = self.classes_.tolist()[int(low < 0)]
             caution(
                 f"No threshold costs less under this attack than always deciding {only!r} "
                 f"({self.cost_:.4g} per row). Lower radius ({self.radius:g} now) or attack_rate, or "
@@ -246,6 +249,10 @@ class RobustThresholdClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimat
         return Attacker(self.gain, self.price_per_step, self.price_per_attack).checked()
 
     def _check_labels(self, y) -> np.ndarray:
+        if y is None:
+            raise ValueError(
+                f"{type(self).__name__} requires y to be passed, but the target y is None."
+            )
         y = column_or_1d(check_array(y, ensure_2d=False, dtype=None, input_name="y"), warn=True)
         kind = type_of_target(y, input_name="y")
         if kind != "binary":
