@@ -1,6 +1,7 @@
 """Reports, pictures and doubts: what a robust score is worth, and where a model is weak."""
 
 from skrobust.inspection._additive_display import AdditiveDisplay
+from skrobust.inspection._cost_display import CostCurveDisplay
 from skrobust.inspection._curve_display import RobustnessCurveDisplay
 from skrobust.inspection._diagnostics import diagnose
 from skrobust.inspection._finding import Finding
@@ -11,6 +12,7 @@ from skrobust.inspection._worst_case_display import WorstCaseDisplay
 
 __all__ = [
     "AdditiveDisplay",
+    "CostCurveDisplay",
     "FeatureSensitivityDisplay",
     "Finding",
     "RobustnessCurveDisplay",
