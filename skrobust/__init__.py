@@ -31,6 +31,7 @@ from skrobust.metrics import (
     robustness_curve,
     worst_case,
 )
+from skrobust.risk import RobustThresholdClassifier, expected_cost
 from skrobust.threats import LpBall
 
 __version__ = "0.1.0.dev0"
@@ -44,6 +45,7 @@ __all__ = [
     "RobustClassifier",
     "RobustRegressor",
     "RobustScorer",
+    "RobustThresholdClassifier",
     "RobustnessCurveDisplay",
     "SmoothedClassifier",
     "SmoothedRegressor",
@@ -54,6 +56,7 @@ __all__ = [
     "certified_accuracy_score",
     "certified_reasons",
     "certify",
+    "expected_cost",
     "get_robust_scorer",
     "group_comparison",
     "input_sensitivity",

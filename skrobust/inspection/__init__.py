@@ -1,6 +1,7 @@
 """Reports, pictures and doubts: what a robust score is worth, and where a model is weak."""
 
 from skrobust.inspection._additive_display import AdditiveDisplay
+from skrobust.inspection._cost_display import CostCurveDisplay
 from skrobust.inspection._counterfactual import Counterfactuals, nearest_counterfactual
 from skrobust.inspection._counterfactual_display import CounterfactualDisplay
 from skrobust.inspection._curve_display import RobustnessCurveDisplay
@@ -21,6 +22,7 @@ __all__ = [
     "AdditiveDisplay",
     "AttributionStability",
     "CertifiedReasons",
+    "CostCurveDisplay",
     "CounterfactualDisplay",
     "Counterfactuals",
     "Explained",

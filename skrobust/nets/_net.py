@@ -160,6 +160,8 @@ class RobustNet(NeuralNet):
     @property
     def has_slope_(self) -> bool:
         """Whether the class that says what is compared also says how steep that is."""
+        if getattr(self.criterion_, "log_shares", None) is not None:
+            return False  # a growth of the loss is steep in another way then
         owners = [
             next(cls for cls in type(self.divergence).__mro__ if name in vars(cls))
             for name in ("compare", "slope")

@@ -1,0 +1,19 @@
+"""What a model's answers cost, when somebody moves the rows: costs, thresholds, decisions."""
+
+from skrobust.risk import _scorer, _view  # noqa: F401  names for RobustScorer; views of thresholds
+from skrobust.risk._cost import CostInterval, cost_interval, expected_cost
+from skrobust.risk._curve import cost_curve
+from skrobust.risk._rows import RowCosts, row_costs
+from skrobust.risk._sweep import CostCurve
+from skrobust.risk._threshold import RobustThresholdClassifier
+
+__all__ = [
+    "CostCurve",
+    "CostInterval",
+    "RobustThresholdClassifier",
+    "RowCosts",
+    "cost_curve",
+    "cost_interval",
+    "expected_cost",
+    "row_costs",
+]
