@@ -24,6 +24,7 @@ from skrobust.metrics import (
     robustness_curve,
     worst_case,
 )
+from skrobust.risk import expected_cost
 from skrobust.threats import LpBall
 
 __version__ = "0.1.0.dev0"
@@ -43,6 +44,7 @@ __all__ = [
     "as_torch",
     "certified_accuracy_score",
     "certify",
+    "expected_cost",
     "get_robust_scorer",
     "robust_accuracy_score",
     "robust_loss",

@@ -65,6 +65,13 @@ class TreeProver(Prover):
         bounds, _ = self._bounds(self._aims(label), X, radius, self.levels)
         return torch.as_tensor(-bounds.max(axis=1) - self.slack)
 
+    def gaps(self, X: Tensor, label: Tensor, radius: Tensor) -> Tensor:
+        bounds, _ = self._bounds(self._aims(label), X, radius, self.levels)
+        found = torch.full((len(X), self.forest.n_outputs), torch.inf, dtype=torch.float64)
+        others = torch.arange(self.forest.n_outputs - 1)
+        others = others + (others >= label[:, None]).long()
+        return found.scatter(1, others, torch.as_tensor(-bounds - self.slack))
+
     def exact_rows(self, X: Tensor, label: Tensor, radius: Tensor) -> Tensor:
         if self.exact or not self.forest.is_classifier:
             return torch.full((len(X),), self.exact)

@@ -1,5 +1,6 @@
 """What a model's answers cost, when somebody moves the rows: costs, thresholds, decisions."""
 
+from skrobust.risk._cost import CostInterval, cost_interval, expected_cost
 from skrobust.risk._power import (
     PairedTest,
     paired_test,
@@ -7,5 +8,17 @@ from skrobust.risk._power import (
     rows_needed,
     smallest_difference,
 )
+from skrobust.risk._rows import RowCosts, row_costs
 
-__all__ = ["PairedTest", "paired_test", "power_of_rows", "rows_needed", "smallest_difference"]
+__all__ = [
+    "CostInterval",
+    "PairedTest",
+    "RowCosts",
+    "cost_interval",
+    "expected_cost",
+    "paired_test",
+    "power_of_rows",
+    "row_costs",
+    "rows_needed",
+    "smallest_difference",
+]

@@ -317,7 +317,9 @@ def _power(n: int, size: float, discordant: float | None, sd: float | None, alph
         cut, shift = stats.t.ppf(1 - alpha / 2, n - 1), size * math.sqrt(n) / sd
         if n > 10_000:  # where the noncentral t is slow, it is normal
             return float(stats.norm.sf(cut - shift) + stats.norm.cdf(-cut - shift))
-        return float(stats.nct.sf(cut, n - 1, shift) + stats.nct.cdf(-cut, n - 1, shift))
+        # far away from 0 scipy has no number for the other tail, which is none
+        other = np.nan_to_num(stats.nct.cdf(-cut, n - 1, shift))
+        return float(stats.nct.sf(cut, n - 1, shift) + other)
     cut = stats.norm.ppf(1 - alpha / 2)
     spread = discordant - size**2
     reach = size * math.sqrt(n) - cut * math.sqrt(discordant)
