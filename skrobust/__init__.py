@@ -24,7 +24,7 @@ from skrobust.metrics import (
     robustness_curve,
     worst_case,
 )
-from skrobust.risk import expected_cost
+from skrobust.risk import business_case, expected_cost
 from skrobust.threats import LpBall
 
 __version__ = "0.1.0.dev0"
@@ -42,6 +42,7 @@ __all__ = [
     "TradeoffDisplay",
     "WorstCaseDisplay",
     "as_torch",
+    "business_case",
     "certified_accuracy_score",
     "certify",
     "expected_cost",
