@@ -4,6 +4,8 @@ from skrobust.inspection._additive_display import AdditiveDisplay
 from skrobust.inspection._business_display import BusinessCaseDisplay
 from skrobust.inspection._business_html import case_page as _case_page  # noqa: F401  registers itself
 from skrobust.inspection._curve_display import RobustnessCurveDisplay
+from skrobust.inspection._data_check import DataReport, check_data
+from skrobust.inspection._data_sample import DataFinding
 from skrobust.inspection._diagnostics import diagnose
 from skrobust.inspection._finding import Finding
 from skrobust.inspection._page import Page
@@ -15,6 +17,8 @@ from skrobust.inspection._worst_case_display import WorstCaseDisplay
 __all__ = [
     "AdditiveDisplay",
     "BusinessCaseDisplay",
+    "DataFinding",
+    "DataReport",
     "FeatureSensitivityDisplay",
     "Finding",
     "Page",
@@ -22,6 +26,7 @@ __all__ = [
     "RobustnessReport",
     "TradeoffDisplay",
     "WorstCaseDisplay",
+    "check_data",
     "diagnose",
     "robustness_report",
 ]

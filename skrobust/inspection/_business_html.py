@@ -110,10 +110,10 @@ def _pictures(case: Any) -> str:
 
 def _assumptions(case: Any) -> str:
     info = case.info
-    form = lambda value: money(value, case.currency)
+    form = lambda value: f"{value:,.12g} {escape(case.currency)}".strip()
     lines = [
         ("attack rate", _range(case.attack_rate, rate)),
-        ("decisions a year", _range(case.volume, money)),
+        ("decisions a year", _range(case.volume, lambda v: f"{v:,.12g}")),
         ("years of use", _range(case.horizon, lambda v: f"{v:g}")),
         ("discount rate", rate(case.plan.discount_rate)),
     ]

@@ -192,3 +192,26 @@ def _cell(value: Any) -> str:
     if isinstance(value, (int, np.integer)):
         return f"{int(value):,}"
     return "\u2013" if value is None else str(value)
+
+
+MARKS = {
+    "ok": '<span class="good">ok</span>',
+    "note": '<span class="warn">note</span>',
+    "warning": '<span class="warn">warning</span>',
+    "serious": '<span class="bad">serious</span>',
+    "n/a": '<span class="none">n/a</span>',
+}
+
+
+def data_html(report: Any) -> str:
+    """The findings about a sample."""
+    lines = [
+        f"<tr><td><b>{finding.code}</b> {escape(finding.title)}</td><td>{MARKS[finding.severity]}</td>"
+        f"<td>{escape(finding.advice)}</td></tr>"
+        for finding in report.findings
+    ]
+    head = "<thead><tr><th>check</th><th></th><th>what was seen</th></tr></thead>"
+    return wrapped(
+        f'<div class="scroll"><table>{head}<tbody>{"".join(lines)}</tbody></table></div>'
+        f"<p class='note'>{report.n_rows:,} rows.</p>"
+    )

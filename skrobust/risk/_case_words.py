@@ -42,7 +42,7 @@ def years(value: float) -> str:
         return "never"
     if value < 0.25:
         return f"{math.ceil(value * 365)} days"
-    return f"{value:.2g} years"
+    return "1 year" if value == 1 else f"{value:.2g} years"
 
 
 def rows_that_tell(case: Any, name: str, power: float = 0.8) -> int | None:
@@ -105,6 +105,11 @@ def _payback(case: Any, name: str) -> str:
     price, time = money(extra, case.currency), case.payback(name)
     if not math.isfinite(time):
         return f"Its extra price of {price} is never earned back."
+    if time > case.plan.horizon:
+        return (
+            f"Its extra price of {price} is not earned back within {years(case.plan.horizon)} (it "
+            f"takes {years(time)})."
+        )
     return (
         f"Its extra price of {price} is earned back after {years(time)}; each unit of it returns "
         f"{case.return_on_price(name):.2g} more within {years(case.plan.horizon)}."

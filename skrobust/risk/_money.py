@@ -152,9 +152,11 @@ def payback(extra: float, saving: float) -> float:
 
 
 def money(value: float, currency: str = "") -> str:
-    """
+    """An amount with three digits: the others are not known anyway.
+
     >>> money(1234567.8), money(12.345, "EUR"), money(-0.01234, "EUR")
-    ('1,234,568', '12.3 EUR', '-0.0123 EUR')
+    ('1,230,000', '12.3 EUR', '-0.0123 EUR')
     """
-    digits = f"{value:,.0f}" if 100 <= abs(value) < 1e15 else f"{value:.3g}"
+    short = float(f"{value:.3g}")
+    digits = f"{short:,.0f}" if 100 <= abs(short) < 1e15 else f"{short:.3g}"
     return f"{digits} {currency}".strip()
