@@ -27,6 +27,8 @@ PAGE_STYLE = """
 .skrobust-report .box.go { border-color: #009e73; background: #eef8f4; }
 .skrobust-report .box.no { border-color: #d55e00; background: #fdf5ef; }
 .skrobust-report .box.open { border-color: #e69f00; background: #fef9ec; }
+.skrobust-report .skrobust-report h1, .skrobust-report .skrobust-report h1 + .sub { display: none; }
+.skrobust-report .skrobust-report h2 { font-size: 1.05rem; border-bottom: 0; margin-top: 1.2rem; }
 .skrobust-report .skrobust-report { padding: 0; max-width: none; font-size: 1em; }
 .skrobust-report td.num, .skrobust-report th.num { text-align: right; white-space: nowrap; }
 .skrobust-report details > summary { cursor: pointer; color: #0072b2; margin: .6rem 0; }

@@ -13,7 +13,7 @@ from skrobust._compat import import_extra
 from skrobust._params import check_name, check_number
 from skrobust.exceptions import invalid
 from skrobust.risk._case_tables import TABLES
-from skrobust.risk._case_words import sentence_of, verdict_of
+from skrobust.risk._case_words import rows_that_tell, statements_of, verdict_of
 from skrobust.risk._money import BreakEven, Plan, Range, break_even, payback
 from skrobust.risk._rows import RowCosts
 
@@ -167,9 +167,21 @@ class BusinessCase:
         """``"go"``, ``"no"`` or ``"open"``: where the interval of the saving lies."""
         return verdict_of(*self.saving_interval(name))
 
+    def rows_needed(self, name: str, power: float = 0.8) -> int | None:
+        """Rows that tell a saving as large as the one seen from none, at the likely attack rate.
+
+        None where no saving was seen, or the candidates never differ.
+        """
+        return rows_that_tell(self, name, power)
+
     def sentence(self, name: str) -> str:
         """What a decision maker reads."""
-        return sentence_of(self, name)
+        return " ".join(self.statements(name))
+
+    def statements(self, name: str) -> list[str]:
+        """The same, one statement at a time: saving, break-even, payback, proof, verdict."""
+        check_name("name", name, self.others)
+        return statements_of(self, name)
 
     def frame(self, kind: str = "summary") -> Any:
         """The numbers as a pandas DataFrame.

@@ -8,7 +8,7 @@ from typing import Any
 from skrobust.risk._money import money
 from skrobust.risk._power import rows_needed
 
-__all__ = ["VERDICTS", "rate", "rows_that_tell", "sentence_of", "verdict_of", "years"]
+__all__ = ["VERDICTS", "rate", "rows_that_tell", "statements_of", "verdict_of", "years"]
 
 VERDICTS = {
     "go": "Go: it is cheaper at every attack rate assumed",
@@ -59,8 +59,8 @@ def rows_that_tell(case: Any, name: str, power: float = 0.8) -> int | None:
         return None
 
 
-def sentence_of(case: Any, name: str) -> str:
-    """The saving with its interval, the break-even rate, the payback, the verdict."""
+def statements_of(case: Any, name: str) -> list[str]:
+    """The saving with its interval, the break-even rate, the payback, the proof, the verdict."""
     parts = [_saving(case, name), _break_even(case, name), _payback(case, name), _proof(case, name)]
     verdict = case.verdict(name)
     end = VERDICTS[verdict]
@@ -69,7 +69,7 @@ def sentence_of(case: Any, name: str) -> str:
         if rows is not None:
             more = "as many" if rows <= case.info["n_rows"] else f"{rows:,}"
             end += f"; {more} rows tell a saving of this size at the likely rate"
-    return " ".join([*filter(None, parts), f"{end}."])
+    return [*filter(None, parts), f"{end}."]
 
 
 def _saving(case: Any, name: str) -> str:
@@ -89,11 +89,11 @@ def _break_even(case: Any, name: str) -> str:
     found, (low, high) = case.break_even(name), case.break_even_interval(name)
     sure = f" ({case.confidence:.0%} interval {rate(low)} to {rate(high)})"
     where = {
-        "above": "It is cheaper where more than {} of them are attacked{}.",
-        "below": "It is cheaper where fewer than {} of them are attacked{}.",
-        "always": "It is cheaper at every attack rate.",
-        "never": "It is dearer at every attack rate.",
-        "equal": "It costs as much at every attack rate.",
+        "above": "As measured, it is cheaper where more than {} of them are attacked{}.",
+        "below": "As measured, it is cheaper where fewer than {} of them are attacked{}.",
+        "always": "As measured, it is cheaper at every attack rate.",
+        "never": "As measured, it is dearer at every attack rate.",
+        "equal": "As measured, it costs as much at every attack rate.",
     }
     return where[found.cheaper].format(rate(found.rate), sure)
 
@@ -112,7 +112,7 @@ def _payback(case: Any, name: str) -> str:
         )
     return (
         f"Its extra price of {price} is earned back after {years(time)}; each unit of it returns "
-        f"{case.return_on_price(name):.2g} more within {years(case.plan.horizon)}."
+        f"{money(case.return_on_price(name))} more within {years(case.plan.horizon)}."
     )
 
 
