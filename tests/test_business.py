@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import runpy
+from pathlib import Path
 
 import matplotlib
 import numpy as np
@@ -117,6 +119,16 @@ def test_intervals_are_of_the_paired_bootstrap():
         ]
     )
     assert case.chance("robust") == pytest.approx(share, abs=0.04)
+
+
+def test_interval_holds_for_the_worst_rate_of_the_range():
+    """Seen from the other side all is mirrored: then the saving falls with the attack rate."""
+    there, back = by_hand(), by_hand(baseline="robust")
+    low, high = there.saving_interval("robust")
+    assert back.saving_interval("plain") == pytest.approx((-high, -low))
+    assert back.chance("plain") == pytest.approx(1 - there.chance("robust"), abs=1e-9)
+    assert back.break_even("plain") == (there.break_even("robust").rate, "below")
+    assert back.break_even_interval("plain") == pytest.approx(there.break_even_interval("robust"))
 
 
 def test_break_even_interval_holds_the_truth():
@@ -313,6 +325,20 @@ def test_page_holds_all_kinds_of_parts(tmp_path):
         page.section("Bad", 3.5)
     with pytest.raises(ValueError, match="kind='maybe'"):
         page.box("maybe", "?")
+
+
+@pytest.mark.slow
+def test_proof_of_concept_is_one_page(tmp_path, monkeypatch, capsys):
+    """The example runs, and its page needs nothing from outside."""
+    path = Path(__file__).parents[1] / "examples" / "50_proof_of_concept.py"
+    names = runpy.run_path(str(path))
+    names["main"].__globals__["OUTPUT"] = tmp_path
+    names["main"](names["breast_cancer"]())
+    html = (tmp_path / "proof_of_concept.html").read_text()
+    assert html.count('class="box') == 1 and html.count("<svg") == 6
+    assert "http" not in html and " src=" not in html and "SIMULATED" in html
+    word = capsys.readouterr().out.splitlines()[-2].split(":")[0]
+    assert word in ("GO", "NO", "OPEN") and f'class="box {word.lower()}"' in html
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,7 @@ def test_a_sound_sample_raises_nothing():
     report = check_data(X, y, operation=later, test=test, groups=sites, random_state=0)
     assert severities(report) == {f"R{k}": "ok" for k in range(1, 12)}
     assert report.ok and report.failed == [] and "11 of 11" in repr(report)
+    assert report.frame("rows").columns.tolist() == ["row", "why", "other"]
 
 
 def test_false_alarms_of_the_shift_tests_are_rare():

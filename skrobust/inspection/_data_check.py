@@ -33,6 +33,7 @@ _CHECKS: dict[str, tuple[str, Callable[[Sample], judges.Judged]]] = {
     "R11": ("Labels are not in doubt", judges.labels),
 }
 KINDS = ("findings", "columns", "groups", "rows")
+NO_RECORDS = {"groups": ["group", "n_rows", "share"], "rows": ["row", "why", "other"]}
 
 
 @dataclass(eq=False)
@@ -77,7 +78,8 @@ class DataReport:
         check_name("kind", kind, KINDS)
         pandas = import_extra("pandas", "frames")
         if kind != "findings":
-            return pandas.DataFrame(self.tables[kind])
+            found = self.tables[kind]
+            return pandas.DataFrame(found, columns=None if found else NO_RECORDS[kind])
         fields = ("code", "title", "severity", "value", "advice")
         return pandas.DataFrame([{f: getattr(x, f) for f in fields} for x in self.findings])
 
