@@ -24,7 +24,7 @@ from skrobust.metrics import (
     robustness_curve,
     worst_case,
 )
-from skrobust.risk import business_case, expected_cost
+from skrobust.risk import RobustThresholdClassifier, business_case, expected_cost
 from skrobust.threats import LpBall
 
 __version__ = "0.1.0.dev0"
@@ -36,6 +36,7 @@ __all__ = [
     "RobustClassifier",
     "RobustRegressor",
     "RobustScorer",
+    "RobustThresholdClassifier",
     "RobustnessCurveDisplay",
     "SmoothedClassifier",
     "SmoothedRegressor",

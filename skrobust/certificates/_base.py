@@ -87,9 +87,10 @@ class Prover(ABC):
         return own - other
 
     def gaps(self, X: Tensor, label: Tensor, radius: Tensor) -> Tensor:
-        """Lower bounds (n, k) of ``f_label - f_k``; > 0 proves that k is never the answer.
+        """Lower bounds (n, k) of ``max_j f_j - f_k``; > 0 proves that k is never the answer.
 
-        This default knows the smallest of them only, :meth:`margin`. The label's own is infinity.
+        Of two classes that is ``f_label - f_k``. This default knows :meth:`margin` alone. The entry of
+        the label itself is infinity.
         """
         margin = self.margin(X, label, radius)[:, None]
         n_classes = self.outputs(X[:1], radius[:1])[0].shape[1]

@@ -14,8 +14,8 @@ __all__ = ["open_classes"]
 def open_classes(proof: Proof, limits: np.ndarray) -> np.ndarray:
     """Classes (n, n_classes) that a row may be moved to, as far as is proven.
 
-    Class k of row i is excluded when ``f_c(z) - f_k(z) > 0`` is proven for every z within
-    ``limits[i, k]``, where c is the class predicted now (which is always open).
+    Class k of row i is excluded when ``max_j f_j(z) - f_k(z) > 0`` is proven for every z within
+    ``limits[i, k]``. The class predicted now is always open.
 
     Parameters
     ----------

@@ -66,11 +66,16 @@ class TreeProver(Prover):
         return torch.as_tensor(-bounds.max(axis=1) - self.slack)
 
     def gaps(self, X: Tensor, label: Tensor, radius: Tensor) -> Tensor:
-        bounds, _ = self._bounds(self._aims(label), X, radius, self.levels)
-        found = torch.full((len(X), self.forest.n_outputs), torch.inf, dtype=torch.float64)
-        others = torch.arange(self.forest.n_outputs - 1)
-        others = others + (others >= label[:, None]).long()
-        return found.scatter(1, others, torch.as_tensor(-bounds - self.slack))
+        aims, k = self._aims(label), self.forest.n_outputs
+        if k > 2:  # where the label has lost, the mean of all others says more
+            others = aims > 0
+            aims = np.concatenate([aims, others - (1.0 - others) / (k - 1)], axis=1)
+        bounds, _ = self._bounds(aims, X, radius, self.levels)
+        bounds = bounds.reshape(len(X), -1, k - 1).min(axis=1)
+        found = torch.full((len(X), k), torch.inf, dtype=torch.float64)
+        places = torch.arange(k - 1)
+        places = places + (places >= label[:, None]).long()
+        return found.scatter(1, places, torch.as_tensor(-bounds - self.slack))
 
     def exact_rows(self, X: Tensor, label: Tensor, radius: Tensor) -> Tensor:
         if self.exact or not self.forest.is_classifier:

@@ -64,6 +64,10 @@ class BaseRobust(CallbackSupportMixin, BaseEstimator):
     def _encode_targets(self, y, X: np.ndarray, weight: np.ndarray):
         """Targets as the net wants them, row weights, and their number of outputs."""
 
+    def _cost_shares(self) -> np.ndarray | None:
+        """What each mistake weighs among those about its class, (k, k); None: all the same."""
+        return None
+
     # Training -----------------------------------------------------------------------------
 
     @with_callbacks
@@ -184,6 +188,7 @@ length), or (n_samples, n_channels, height, width)
             is_classifier=self._is_classifier,
             device=device,
             seed=int(rng.randint(np.iinfo(np.int32).max)),
+            shares=self._cost_shares(),
             **check_extras(self),
         )
         return (to_the_end(self, recipe) if exact else recipe), exact

@@ -53,6 +53,7 @@ class Recipe:
     callbacks: list
     net_params: dict[str, Any]
     tasks: tuple | None = None
+    shares: np.ndarray | None = None  # of each mistake in what mistakes about its class cost
 
 
 def one_cycle(progress: float, rise: float = 0.25, low: float = 0.05) -> float:
@@ -87,6 +88,8 @@ def _make_net(recipe: Recipe, callbacks: list) -> RobustNet:
         verbose=recipe.verbose,
         device=recipe.device,
     )
+    if recipe.shares is not None:
+        options["criterion__shares"] = recipe.shares
     options.update({f"optimizer__{name}": v for name, v in recipe.optimizer_options.items()})
     if recipe.optimizer in FUSED:
         options["optimizer__fused"] = True

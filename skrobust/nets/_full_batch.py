@@ -16,6 +16,7 @@ from skrobust.nets._additive import Additive, StepSum, place_edges
 from skrobust.nets._build import Recipe
 from skrobust.nets._callbacks import Averaging, FitTasks, Keeper, RobustValidation
 from skrobust.nets._loader import Rows
+from skrobust.nets._losses import FREE
 from skrobust.nets._modules import Network
 from skrobust.nets._net import ClassificationLoss, RegressionLoss, RobustNet
 from skrobust.nets._worst import LinearRows, WorstRows, distinct, is_box, stepped_rows
@@ -99,12 +100,19 @@ class Problem:
     def _clean(self, k: int | None, index: Tensor, rows: WorstRows) -> Tensor:
         if k is None:
             return (rows.here(_units(self.network)) - self.y[index]).square().sum(dim=1)
-        return _log_loss(rows.here(_against(k, self.network)))
+        return _log_loss(rows.here(_against(k, self.network)) + self._log_shares(k))
 
     def _worst(self, k: int | None, index: Tensor, rows: WorstRows) -> Tensor:
         if k is None:
             return _worst_squares(rows, self.y[index])
-        return _log_loss(rows.most(_against(k, self.network)))
+        return _log_loss(rows.most(_against(k, self.network)) + self._log_shares(k))
+
+    def _log_shares(self, k: int) -> Tensor | float:
+        """What each mistake about class k weighs in its loss."""
+        if self.recipe.shares is None:
+            return 0.0
+        shares = torch.as_tensor(np.delete(self.recipe.shares[k], k), device=self.weight.device)
+        return shares.clamp(min=FREE).log()
 
 
 def _rows_of(network: Network, x: Tensor, recipe: Recipe) -> WorstRows:
@@ -323,6 +331,8 @@ def _make_net(recipe: Recipe, callbacks: list) -> ExactNet:
         verbose=recipe.verbose,
         device=recipe.device,
     )
+    if recipe.shares is not None:
+        options["criterion__shares"] = recipe.shares
     how = {**recipe.optimizer_options, "weight_decay": 0.0}  # the penalty is part of the loss
     if issubclass(recipe.optimizer, (torch.optim.Adam, torch.optim.AdamW)):
         how["betas"] = (0.9, 0.99)

@@ -131,7 +131,7 @@ class RobustNet(NeuralNet):
         return Setting(self.forward_, self.criterion_, region, find, self.generator_)
 
     def _search(self, climb, reference: Tensor, batch: Batch, region) -> Tensor:
-        slope = self._slope
+        slope = self.divergence.slope(reference, batch.y) if self.has_slope_ else None
         if self.attack.margins and self.divergence.follows_margins and self.is_classifying_:
             climb, slope = lambda moved, reference, y: self.criterion_.lost_margin(moved, y), None
         objective = Objective(
@@ -140,7 +140,7 @@ class RobustNet(NeuralNet):
             batch.y,
             pieces=lambda z, *_: self.criterion_.directions(self.attacked_(z)),
             at_x=None if self.attack.is_blind else climb(reference, reference, batch.y),
-            slope=slope if self.has_slope_ else None,
+            slope=slope and self._steered(slope),
         )
         start = None if self.memory_ is None else self.memory_.start(batch)
         z = self.attack.worst(objective, region, start, self.generator_)
@@ -148,13 +148,20 @@ class RobustNet(NeuralNet):
             self.memory_.keep(batch, z)
         return z
 
-    def _slope(self, z: Tensor, reference: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        moved = self.attacked_(z)
-        return moved, self.divergence.slope(moved.detach(), reference, y)
+    def _steered(self, slope):
+        """Outputs of moved rows, and which way they are to go."""
+
+        def outputs(z: Tensor) -> tuple[Tensor, Tensor]:
+            moved = self.attacked_(z)
+            return moved, slope(moved.detach())
+
+        return outputs
 
     @property
     def has_slope_(self) -> bool:
         """Whether the class that says what is compared also says how steep that is."""
+        if getattr(self.criterion_, "log_shares", None) is not None:
+            return False  # a growth of the loss is steep in another way then
         owners = [
             next(cls for cls in type(self.divergence).__mro__ if name in vars(cls))
             for name in ("compare", "slope")

@@ -8,11 +8,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from skrobust._costs import cost_array, named_classes
 from skrobust._params import check_number
 from skrobust.exceptions import invalid
+from skrobust.metrics._losses import CONVEX, LOSSES, ErrorPrice
 
 __all__ = ["Attacker", "check_amount", "check_rate", "decision_costs", "error_price"]
 
+ALLOWED = "an array of finite numbers, a dict {(true class, decision): cost} or a function of X"
 ORDER = "Rows are true classes and columns are decisions, both in the order of classes_: {}."
 
 
@@ -21,9 +24,7 @@ def decision_costs(
 ) -> np.ndarray:
     """What each decision about each row costs, (n, n_classes), from its true class ``codes`` (n,)."""
     given = cost_matrix(X) if callable(cost_matrix) else cost_matrix
-    if isinstance(given, Mapping):
-        given = _from_pairs(name, given, classes)
-    costs = _numbers(name, given)
+    costs = cost_array(name, given, classes, ALLOWED)
     n, k = len(codes), len(classes)
     if costs.shape == (k, k):
         per_row = costs[codes]
@@ -32,44 +33,12 @@ def decision_costs(
     else:
         shape = f"<array of shape {costs.shape}>"
         allowed = f"a matrix of shape ({k}, {k}), or one for each row, ({n}, {k}, {k})"
-        raise invalid(name, shape, allowed, ORDER.format(_some(classes)))
+        raise invalid(name, shape, allowed, ORDER.format(named_classes(classes)))
     return per_row * amount[:, None]
-
-
-def _from_pairs(name: str, given: Mapping, classes: list) -> np.ndarray:
-    """``{(true, decided): cost}``; pairs left out cost nothing."""
-    number = {label: code for code, label in enumerate(classes)}
-    costs = np.zeros((len(classes), len(classes)))
-    for pair, cost in given.items():
-        if not isinstance(pair, tuple) or len(pair) != 2 or any(e not in number for e in pair):
-            allowed = "a dict {(true class, decision): cost} of classes the model knows"
-            raise invalid(name, given, allowed, f"{pair!r} is none; classes: {_some(classes)}.")
-        costs[number[pair[0]], number[pair[1]]] = check_number(f"{name}[{pair!r}]", cost)
-    return costs
-
-
-def _numbers(name: str, given: Any) -> np.ndarray:
-    allowed = "an array of finite numbers, a dict {(true, decided): cost} or a function of X"
-    try:
-        array = np.asarray(given, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise invalid(name, given, allowed, error=TypeError) from error
-    if given is None or array.ndim == 0:
-        raise invalid(name, given, allowed, error=TypeError)
-    if not np.isfinite(array).all():
-        raise invalid(name, given, allowed, "NaN and infinite costs have no mean.")
-    return array
-
-
-def _some(classes: list) -> str:
-    return str(classes if len(classes) <= 10 else [*classes[:10], "..."])
 
 
 def error_price(cost_matrix: Any) -> Any:
     """The price of a regressor's errors: an object as it is, a dict of the options of one."""
-    from skrobust.metrics import ErrorPrice
-    from skrobust.metrics._losses import CONVEX, LOSSES
-
     if isinstance(cost_matrix, CONVEX):
         return cost_matrix
     if isinstance(cost_matrix, str) and cost_matrix in LOSSES:
@@ -110,14 +79,14 @@ def check_rate(attack_rate: Any, classes: list | None) -> np.ndarray | float:
     if isinstance(attack_rate, Mapping):
         unknown = [label for label in attack_rate if label not in classes]
         if unknown:
-            allowed = f"a dict of classes the model knows, {_some(classes)}"
+            allowed = f"a dict of classes the model knows, {named_classes(classes)}"
             raise invalid("attack_rate", attack_rate, allowed, f"{unknown} are none.")
         rates = [attack_rate.get(label, 0.0) for label in classes]
     else:
         rates = np.asarray(attack_rate).tolist()
     allowed = f"a number from 0 to 1, a dict {{class: rate}}, or {len(classes)} numbers"
     if not isinstance(rates, list) or len(rates) != len(classes):
-        hint = f"In the order of classes_: {_some(classes)}."
+        hint = f"In the order of classes_: {named_classes(classes)}."
         raise invalid("attack_rate", attack_rate, allowed, hint)
     return np.array([check_number("attack_rate", rate, low=0, high=1) for rate in rates])
 

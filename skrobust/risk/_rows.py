@@ -26,7 +26,7 @@ from skrobust.risk._prices import (
 
 __all__ = ["BOUNDS", "RowCosts", "row_costs"]
 
-BOUNDS = ("attacked", "certified", "both")
+BOUNDS = ("clean", "attacked", "certified", "both")
 N_RINGS = 8  # of the ball of a regressor's row, where moves have a price
 
 
@@ -105,7 +105,7 @@ def row_costs(
     estimator, X, y, cost_matrix, radius, threat, attack_rate, amount, gain, price_per_step, \
 price_per_attack, attack, method, sample_weight, random_state, confidence, time_budget, batch_size
         As for :func:`skrobust.expected_cost`.
-    bound : {"attacked", "certified", "both"}
+    bound : {"clean", "attacked", "certified", "both"}
         Which worst decisions to find.
 
     Returns
@@ -148,9 +148,9 @@ price_per_attack, attack, method, sample_weight, random_state, confidence, time_
         case = _Errors(evaluation, attacker, stake, radius)
         rate = check_rate(attack_rate, None)
     attacked = certified = None
-    if bound != "certified":
+    if bound in ("attacked", "both"):
         attacked = case.attacked(generator) if case.moves else case.clean
-    if bound != "attacked":
+    if bound in ("certified", "both"):
         certified = case.certified(prove()) if case.moves else case.clean
     if bound == "both":  # a statistical proof may be wrong about a row
         certified = np.maximum(certified, attacked)
