@@ -41,9 +41,7 @@ class Stakes(NamedTuple):
     @property
     def worst(self) -> np.ndarray:
         """The end of the interval at which the row costs most: high where yes is the dear mistake."""
-        return np.where(
-            self.yes > self.no, self.high, np.where(self.yes < self.no, self.low, self.score)
-        )
+        return np.where(self.yes > self.no, self.high, np.where(self.yes < self.no, self.low, self.score))
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,14 +114,9 @@ def sweep(stakes: Stakes, bound: str = "attacked") -> CostCurve:
     that each curve is a sum of n steps: one sort, and no retraining.
 
     >>> stakes = Stakes(
-    ...     no=np.array([0.0, 5.0]),
-    ...     yes=np.array([1.0, 0.0]),
-    ...     refer=None,
-    ...     score=np.array([0.2, 0.6]),
-    ...     low=np.array([0.1, 0.3]),
-    ...     high=np.array([0.5, 0.9]),
-    ...     rate=np.ones(2),
-    ...     weight=np.ones(2),
+    ...     no=np.array([0.0, 5.0]), yes=np.array([1.0, 0.0]), refer=None,
+    ...     score=np.array([0.2, 0.6]), low=np.array([0.1, 0.3]), high=np.array([0.5, 0.9]),
+    ...     rate=np.ones(2), weight=np.ones(2),
     ... )
     >>> curve = sweep(stakes)
     >>> curve.worst
