@@ -96,7 +96,7 @@ def test_the_kinds_of_copies():
     assert rows[rows.why == "equal to"][["row", "other"]].to_numpy().tolist() == [[10, 3]]
     assert rows[rows.why == "nearly equal to"][["row", "other"]].to_numpy().tolist() == [[11, 4]]
     assert (rows.why == "test row equal to").sum() == 19
-    assert "(19 exactly)" in found["R10"].advice
+    assert "20 test rows (10.0%) are in the sample, 19 exactly" in found["R10"].advice
 
 
 def test_copies_by_brute_force():
@@ -158,6 +158,14 @@ def test_classes_and_groups_of_few_rows():
     groups = report.frame("groups").set_index("group")
     assert groups.loc["small", "narrowest"] == "x1" and groups.loc["large", "covered"] == 1
     assert groups.n_rows.to_dict() == {"large": 340, "small": 60}
+
+
+def test_columns_of_repeated_values_have_fewer_tenths():
+    X, _, _ = sample()
+    X[:320, 2] = 0.0  # four fifths of the values are one
+    sites = np.array(["a", "b"])[np.arange(400) % 2]
+    report = check_data(X, groups=sites, random_state=0)
+    assert severities(report)["R5"] == "ok" and report.frame("groups").covered.tolist() == [1, 1]
 
 
 def test_targets_of_regression_and_no_targets():

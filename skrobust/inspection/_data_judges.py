@@ -152,12 +152,13 @@ def group_ranges(sample: Sample) -> Judged:
     if not numbers or not names:
         return "n/a", None, "No group of 50 rows, or no column of numbers."
     tenths = np.stack([_tenth(sample.values[:, j]) for j in numbers], axis=1)
+    there = np.array([len(np.unique(c[c >= 0])) for c in tenths.T])  # fewer where values repeat
     least, worst = 1.1, ""
     for record in sample.group_records:
         if record["group"] not in names:
             continue
         rows = tenths[sample.groups == record["group"]]
-        covered = np.array([len(np.unique(c[c >= 0])) / 10 for c in rows.T])
+        covered = np.array([len(np.unique(c[c >= 0])) for c in rows.T]) / there
         record["covered"], record["narrowest"] = (
             float(covered.min()),
             sample.names[numbers[int(covered.argmin())]],
@@ -256,7 +257,7 @@ def repeated(sample: Sample) -> Judged:
     share = float(twice.mean())
     if share == 0:
         return "ok", 0.0, "No row repeats another."
-    advice = f"{share:.1%} of the rows repeat another ({int((equal >= 0).sum())} exactly). If they are the "
+    advice = f"{int(twice.sum())} rows ({share:.1%}) repeat another, {int((equal >= 0).sum())} exactly. If they are the "
     advice += (
         "same item, keep one, or split by item (groups= in cross-validation): copies on both sides "
     )
@@ -281,7 +282,7 @@ def leaked(sample: Sample) -> Judged:
     share = float(found.mean())
     if share == 0:
         return "ok", 0.0, "No test row is in the sample."
-    advice = f"{share:.1%} of the test rows are in the sample, too ({int((equal >= 0).sum())} exactly). Scores "
+    advice = f"{int(found.sum())} test rows ({share:.1%}) are in the sample, {int((equal >= 0).sum())} exactly. Scores "
     advice += "on them are memory: take them out, and split by item."
     return ("serious" if share > 0.01 else "warning"), share, advice
 
@@ -309,6 +310,8 @@ def labels(sample: Sample) -> Judged:
     if share == 0:
         return "ok", 0.0, "No label is in doubt."
     advice = f"{share:.1%} of the labels are in doubt: a model that has not seen the row, and its "
-    advice += "neighbours, say otherwise. Have these rows labelled again (frame('rows')): no score can be "
-    advice += "better than the labels."
+    advice += (
+        "neighbours, say otherwise. Have these rows labelled again (frame('rows')): no score is "
+    )
+    advice += "better than the labels. Where labels are right, the classes overlap, and no model can help."
     return ("serious" if share > 0.1 else "warning" if share > 0.03 else "note"), share, advice
