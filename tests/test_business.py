@@ -153,9 +153,9 @@ def test_verdicts():
     case = by_hand()
     assert case.verdict("robust") == "open"
     assert "Open" in case.sentence("robust") and "rows tell" in case.sentence("robust")
-    assert "not earned back within 1 year" in by_hand(
-        training_price={"robust": 1e7}
-    ).sentence("robust")
+    assert "not earned back within 1 year" in by_hand(training_price={"robust": 1e7}).sentence(
+        "robust"
+    )
     assert "never earned back" in by_hand(
         training_price={"robust": 10}, running_price={"robust": 1e6}
     ).sentence("robust")
@@ -166,7 +166,11 @@ def test_rows_that_tell_is_the_power_calculation():
     one, two = case.costs["plain"], case.costs["robust"]
     apart = 0.875 * (one.clean - two.clean) + 0.125 * (one.attacked - two.attacked)
     expected = rows_needed(case.saving("robust") / 1000, sd=apart.std(ddof=1))
-    assert f"{expected:,} rows" in case.sentence("robust") or expected <= 40
+    assert case.rows_needed("robust") == expected > 40
+    assert f"{expected:,} rows" in case.sentence("robust")
+    sure = {name: tuple(np.tile(part, 40) for part in parts) for name, parts in CANDIDATES.items()}
+    hangs = business_case(sure, **(OPTIONS | dict(attack_rate=(0, 0.5))))
+    assert hangs.verdict("robust") == "open" and "narrow its range" in hangs.sentence("robust")
 
 
 def test_sensitivity_is_one_assumption_at_a_time():

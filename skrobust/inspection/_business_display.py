@@ -194,8 +194,8 @@ class BusinessCaseDisplay:
         texts = [f"{bar['assumption']}\n{_ends(bar)}" for bar in bars]
         ax.set_yticks(range(len(bars)), texts, fontsize="small")
         ax.invert_yaxis()
-        what = f"saving of {candidate} in a year"
-        ax.set(xlabel=self._unit(what) + "; dashed: none")
+        ax.set_title(candidate, fontsize="medium", fontweight="bold")
+        ax.set(xlabel=self._unit("saving in a year") + "; dashed: none")
         _grouped(ax.xaxis)
         ax.grid(axis="x", alpha=0.3)
         ax.legend(loc="best", fontsize="x-small", framealpha=0.85)

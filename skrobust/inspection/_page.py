@@ -32,6 +32,12 @@ PAGE_STYLE = """
 .skrobust-report .skrobust-report { padding: 0; max-width: none; font-size: 1em; }
 .skrobust-report td.num, .skrobust-report th.num { text-align: right; white-space: nowrap; }
 .skrobust-report details > summary { cursor: pointer; color: #0072b2; margin: .6rem 0; }
+@media print {
+  .skrobust-report table { font-size: 8.5pt; }
+  .skrobust-report th, .skrobust-report td { padding-right: .35rem; }
+  .skrobust-report td small { white-space: normal; }
+  .skrobust-report details::details-content { content-visibility: visible; block-size: auto; }
+}
 """
 
 

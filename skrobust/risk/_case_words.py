@@ -67,8 +67,10 @@ def statements_of(case: Any, name: str) -> list[str]:
     if verdict == "open":
         rows = rows_that_tell(case, name)
         if rows is not None:
-            more = "as many" if rows <= case.info["n_rows"] else f"{rows:,}"
-            end += f"; {more} rows tell a saving of this size at the likely rate"
+            if rows <= case.info["n_rows"]:
+                end += "; it hangs on the attack rate: narrow its range"
+            else:
+                end += f"; {rows:,} rows tell a saving of this size at the likely rate"
     return [*filter(None, parts), f"{end}."]
 
 
