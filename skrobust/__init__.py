@@ -31,7 +31,7 @@ from skrobust.metrics import (
     robustness_curve,
     worst_case,
 )
-from skrobust.risk import RobustThresholdClassifier, expected_cost
+from skrobust.risk import RobustThresholdClassifier, business_case, expected_cost
 from skrobust.threats import LpBall
 
 __version__ = "0.1.0.dev0"
@@ -53,6 +53,7 @@ __all__ = [
     "WorstCaseDisplay",
     "as_torch",
     "attribution_stability",
+    "business_case",
     "certified_accuracy_score",
     "certified_reasons",
     "certify",
