@@ -59,7 +59,7 @@ class IntervalTraining(Attack):
 
     encloses = True
 
-    def __init__(self, share: float = 1.0, attack="auto", warmup: float = 0.8, clip: float = 5.0):
+    def __init__(self, share: float = 1.0, attack="auto", warmup: float = 0.7, clip: float = 5.0):
         self.share, self.attack, self.warmup, self.clip = share, attack, warmup, clip
 
     def prepare(self, module: nn.Module) -> None:
