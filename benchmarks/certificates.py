@@ -142,9 +142,9 @@ def fashion() -> None:
     print(IMAGE_HEAD)
     train = load_fashion_mnist(return_X_y=True)
     test = load_fashion_mnist(subset="test", return_X_y=True)
+    _image_row("Fashion-MNIST, cnn as it comes", train, test, 0.1)
     options = dict(module=strided, batch_size=128, max_epochs=30)
     _image_row("Fashion-MNIST, strided", train, test, 0.1, **options)
-    _image_row("Fashion-MNIST, cnn as it comes", train, test, 0.1)
 
 
 def _image_row(name: str, train, test, radius: float, **options) -> None:

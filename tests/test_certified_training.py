@@ -43,12 +43,13 @@ def proven(model, radius=0.1, **options):
 
 
 def test_it_certifies_what_adversarial_training_only_hopes_for():
-    interval, searched = fitted(attack="interval"), fitted(attack="pgd")
+    interval, searched = fitted(attack="interval"), fitted(max_epochs=30)
     attacked = robust_accuracy_score(searched, X[TEST], Y[TEST], radius=0.1, random_state=0)
-    assert proven(interval) > attacked - 0.04
-    assert proven(interval) > proven(searched) + 0.3
-    assert proven(interval, method="interval") > proven(interval) - 0.1
-    assert proven(interval) <= robust_accuracy_score(interval, X[TEST], Y[TEST], radius=0.1)
+    crown = proven(interval)
+    assert crown > attacked - 0.04
+    assert crown > proven(searched) + 0.3
+    assert proven(interval, method="interval") > crown - 0.1
+    assert crown <= robust_accuracy_score(interval, X[TEST], Y[TEST], radius=0.1)
 
 
 @pytest.mark.parametrize(
@@ -68,7 +69,7 @@ def test_it_certifies_what_adversarial_training_only_hopes_for():
 )
 def test_options_that_go_with_it(options):
     options = {"divergence": "loss", **options}
-    model = RobustClassifier(radius=0.05, random_state=0, max_epochs=30, **options)
+    model = RobustClassifier(radius=0.05, random_state=0, max_epochs=25, **options)
     model.fit(X[TRAIN], Y[TRAIN])
     found = certified_accuracy_score(model, X[TEST], Y[TEST], radius=0.05, threat=model.threat_)
     plain = RobustClassifier(smoothing=0, random_state=0, max_epochs=30).fit(X[TRAIN], Y[TRAIN])
@@ -86,11 +87,11 @@ class Steps(Callback):
         self.lr.append(net.optimizer_.param_groups[0]["lr"])
 
 
-@pytest.mark.parametrize("warmup", [0.8, 0.5])
+@pytest.mark.parametrize("warmup", [0.7, 0.5])
 def test_the_radius_grows_step_by_step_and_the_rate_falls_behind_it(warmup):
     steps = Steps()
     options = (
-        {} if warmup == 0.8 else {"radius_warmup": warmup}
+        {} if warmup == 0.7 else {"radius_warmup": warmup}
     )  # the estimator's has the last word
     model = fitted(attack="interval", max_epochs=4, batch_size=10, callbacks=[steps], **options)
     radius, rate = np.array(steps.radius), np.array(steps.lr) / 0.005
@@ -105,14 +106,14 @@ def test_the_radius_grows_step_by_step_and_the_rate_falls_behind_it(warmup):
     assert (np.diff(rate[progress > warmup]) < 0).all() and rate[-1] < 0.05
 
 
-def test_the_clean_pass_is_left_out_where_its_loss_cancels(monkeypatch):
+@pytest.mark.parametrize("smoothing", [1, 0.5])
+def test_the_clean_pass_is_left_out_where_its_loss_cancels(monkeypatch, smoothing):
     """clean + 1 * (worst - clean) is the worst loss, to the last digits of the weights."""
-    short = fitted(attack="interval", max_epochs=4)
+    short = fitted(attack="interval", max_epochs=4, smoothing=smoothing)
     monkeypatch.setattr(RobustNet, "_is_all_bound", lambda self: False)
-    long = fitted(attack="interval", max_epochs=4)
-    for one, other in zip(
-        short.net_.module_.parameters(), long.net_.module_.parameters(), strict=True
-    ):
+    long = fitted(attack="interval", max_epochs=4, smoothing=smoothing)
+    pairs = zip(short.net_.module_.parameters(), long.net_.module_.parameters(), strict=True)
+    for one, other in pairs:
         torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-3)
 
 
@@ -121,7 +122,7 @@ def test_what_is_left_to_it_to_choose():
     model.fit(X[TRAIN], Y[TRAIN])
     assert type(model.net_.divergence) is LossGap and model.net_.smoothing == 1
     images, labels = load_digits_images(return_X_y=True)
-    for attack, rate in (("interval", 1e-3), ("pgd", 2e-3)):
+    for attack, rate in (("interval", 3e-3), ("pgd", 2e-3)):
         model = RobustClassifier(attack=attack, radius=0.001, random_state=0, max_epochs=3)
         assert model.fit(images[:200], labels[:200]).net_.lr == rate
 
@@ -193,7 +194,7 @@ class Block(nn.Module):
 def test_series_with_convolutions_and_batch_norm():
     A, b = load_iris(return_X_y=True)
     model = RobustClassifier(
-        lambda shape, k: Block(k), radius=0.1, attack="interval", divergence="loss", random_state=0
+        lambda shape, k: Block(k), radius=0.1, attack="interval", max_epochs=50, random_state=0
     )
     model.fit(A[:, None], b)
     assert certified_accuracy_score(model, A[:, None], b, radius=0.1) > 0.8

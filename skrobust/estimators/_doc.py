@@ -45,7 +45,7 @@ optimizer : {{"adamw", "adam", "sgd"}} or torch.optim class, default="adamw"
     Optimiser; its options go into ``net_params`` as ``optimizer__name``.
 lr : float or "auto", default="auto"
     Peak learning rate of a one-cycle schedule; "auto" is 0.005 for tables, 0.002 otherwise. With
-    ``attack="interval"`` it stays at its peak (0.001 for images) while the radius grows.
+    ``attack="interval"`` it stays at its peak (0.003 for series and images) while the radius grows.
 weight_decay : float, default=5e-4
     Weight decay of the optimiser.
 max_epochs : int or "auto", default="auto"

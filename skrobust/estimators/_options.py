@@ -91,8 +91,8 @@ DEFAULTS = {
 # Of networks that are trained on their bounds: the radius grows slowly, from nothing.
 BOUNDED = {
     1: DEFAULTS[1],
-    2: Defaults(smoothing=1.0, lr=2e-3, steps=4000),
-    3: Defaults(smoothing=1.0, lr=1e-3, steps=10_000),
+    2: Defaults(smoothing=1.0, lr=3e-3, steps=4000),
+    3: Defaults(smoothing=1.0, lr=3e-3, steps=10_000),
 }
 FINE_TUNING = 0.25  # of the epochs, for a network that comes with weights
 
