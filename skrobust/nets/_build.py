@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -112,7 +114,7 @@ def fit_net(
         averaging = Averaging(recipe.weight_averaging)
     keeper = Keeper(validation, averaging, recipe.n_iter_no_change)
     ours = {
-        "schedule": Schedule(one_cycle),
+        "schedule": Schedule(_pace(recipe)),
         "averaging": averaging,
         "guard": None,
         "keeper": keeper,
@@ -133,6 +135,14 @@ def fit_net(
         found = net.history[-1].get("loss_many_steps") if is_last else None
         warn_if_constant(net, probe, None if net.history[-1].get("collapsed") else found)
     return net, keeper
+
+
+def _pace(recipe: Recipe) -> Callable[[float], float]:
+    """The learning rate over the fit; training on bounds wants all of it while the radius grows."""
+    attack = recipe.attack
+    if not getattr(attack, "encloses", False):
+        return one_cycle
+    return partial(attack.pace, warmup=recipe.radius_warmup or attack.warmup)
 
 
 @contextmanager
