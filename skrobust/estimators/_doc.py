@@ -11,7 +11,7 @@ PARAMETERS = """
 Parameters
 ----------
 module : str or callable, default="auto"
-    The network: ``"linear"``, ``"additive"`` (a sum of step functions of single columns, or
+    The network: ``"linear"``, ``"additive"`` (a sum of functions of single columns, or
     :class:`skrobust.nets.Additive` with options), ``"mlp"`` (tables), ``"conv1d"`` (series, X of shape (n, channels,
     length)), ``"cnn"`` (images, X of shape (n, channels, height, width)), ``"auto"`` (by the shape
     of X), or a factory ``(n_features or row shape, n_outputs) -> nn.Module`` of logits. Instances

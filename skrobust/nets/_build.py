@@ -69,8 +69,8 @@ def one_cycle(progress: float, rise: float = 0.25, low: float = 0.05) -> float:
     return 0.5 * (1 + math.cos(math.pi * (progress - rise) / (1 - rise)))
 
 
-def _make_net(recipe: Recipe, callbacks: list) -> RobustNet:
-    """The skorch net of a recipe, initialised, untrained. ``net_params`` have the last word."""
+def net_options(recipe: Recipe, callbacks: list) -> dict[str, Any]:
+    """What every skorch net of a recipe is made with, but for its optimiser's options."""
     options = dict(
         module=recipe.network,
         criterion=ClassificationLoss if recipe.is_classifier else RegressionLoss,
@@ -79,12 +79,10 @@ def _make_net(recipe: Recipe, callbacks: list) -> RobustNet:
         divergence=recipe.divergence,
         radius=recipe.radius,
         smoothing=recipe.smoothing,
-        radius_warmup=recipe.radius_warmup,
         seed=recipe.seed,
         optimizer=recipe.optimizer,
         lr=recipe.lr,
         max_epochs=recipe.max_epochs,
-        batch_size=recipe.batch_size,
         train_split=None,
         callbacks=callbacks,
         verbose=recipe.verbose,
@@ -92,6 +90,13 @@ def _make_net(recipe: Recipe, callbacks: list) -> RobustNet:
     )
     if recipe.shares is not None:
         options["criterion__shares"] = recipe.shares
+    return options
+
+
+def _make_net(recipe: Recipe, callbacks: list) -> RobustNet:
+    """The skorch net of a recipe, initialised, untrained. ``net_params`` have the last word."""
+    options = net_options(recipe, callbacks)
+    options.update(radius_warmup=recipe.radius_warmup, batch_size=recipe.batch_size)
     options.update({f"optimizer__{name}": v for name, v in recipe.optimizer_options.items()})
     if recipe.optimizer in FUSED:
         options["optimizer__fused"] = True
