@@ -2,11 +2,19 @@
 
     OMP_NUM_THREADS=1 python benchmarks/certificates.py
     OMP_NUM_THREADS=1 python benchmarks/certificates.py --only folds
+    OMP_NUM_THREADS=1 python benchmarks/certificates.py --only fashion digits
 
 folds: a default RobustClassifier with attack="interval", divergence="loss", certified by CROWN, beside the
 same with attack="pgd" under attack="auto". All figures are means of five test folds in percent; "gap" is
 certified minus attacked, "most frequent" what a constant would have. Data: the tables of
 shared/data/tabular_folds.npz where it lies beside the checkout, and scikit-learn's breast cancer.
+
+fashion: the same training of convolutional networks on Fashion-MNIST's 60,000 rows; all 10,000 test rows
+certified by intervals, the first 1,000 of them by CROWN too, and attacked. Pixels stay in [0, 1]. CPU
+seconds are those of the fit, on one thread; a run takes 20 to 25 minutes of one core.
+
+digits: scikit-learn's digits (1,078 rows to train on, 719 to test on) as images, as series of eight
+channels, and as columns, likewise.
 
 times: milliseconds per row of one margin at one radius, and of the largest radius; 20 columns.
 
@@ -24,19 +32,22 @@ import numpy as np
 from sklearn.datasets import load_breast_cancer, make_classification
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedKFold
+from sklearn.model_selection import StratifiedKFold, train_test_split
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
+from torch import nn
 from violations import violations
 
 from skrobust import (
+    LpBall,
     RobustClassifier,
     SmoothedClassifier,
     certified_accuracy_score,
     certify,
     robust_accuracy_score,
 )
+from skrobust.datasets import fashion_mnist_available, load_digits_images, load_fashion_mnist
 from skrobust.nets import Additive
 
 FOLDS = Path(__file__).resolve().parents[2] / "shared/data/tabular_folds.npz"
@@ -84,6 +95,76 @@ def _fold(X, y, test, radius) -> tuple[float, ...]:
         interval.score(A, b),
         certified_accuracy_score(interval, A, b, radius=radius),
     )
+
+
+def strided(shape, n_outputs) -> nn.Module:
+    """Two convolutions with steps of two in place of pooling: half the work of the named one."""
+    channels, height, width = shape
+    return nn.Sequential(
+        nn.Conv2d(channels, 16, 5, stride=2, padding=2),
+        nn.ReLU(),
+        nn.Conv2d(16, 32, 4, stride=2, padding=1),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(32 * (height // 4) * (width // 4), 100),
+        nn.ReLU(),
+        nn.Linear(100, n_outputs),
+    )
+
+
+IMAGE_HEAD = (
+    "| data, network | radius | most frequent | epochs | CPU s | wall s | clean | certified (interval) "
+    "| of some rows: certified (CROWN) | attacked |\n|---|---|---|---|---|---|---|---|---|---|"
+)
+
+
+def digits() -> None:
+    print(IMAGE_HEAD)
+    X, y = load_digits_images(return_X_y=True)
+    A, B, a, b = train_test_split(X, y, test_size=0.4, stratify=y, random_state=0)
+    ways = {
+        "digits as images, cnn": lambda rows: rows,
+        "digits as series, conv1d": lambda rows: rows[:, 0],
+        "digits as columns, mlp": lambda rows: rows.reshape(len(rows), -1),
+    }
+    for name, shaped in ways.items():
+        for radius in (0.1, 0.2, 0.3):
+            _image_row(name, (shaped(A), a), (shaped(B), b), radius)
+
+
+def fashion() -> None:
+    if not fashion_mnist_available():
+        print("Left out: Fashion-MNIST is not installed.")
+        return
+    print(IMAGE_HEAD)
+    train = load_fashion_mnist(return_X_y=True)
+    test = load_fashion_mnist(subset="test", return_X_y=True)
+    _image_row("Fashion-MNIST, cnn as it comes", train, test, 0.1)
+    options = dict(module=strided, batch_size=128, max_epochs=30)
+    _image_row("Fashion-MNIST, strided", train, test, 0.1, **options)
+
+
+def _image_row(name: str, train, test, radius: float, **options) -> None:
+    threat = LpBall(bounds=(0, 1))
+    model = RobustClassifier(
+        attack="interval", radius=radius, threat=threat, random_state=0, **options
+    )
+    began, wall = time.process_time(), time.perf_counter()
+    model.fit(*train)
+    spent, waited = time.process_time() - began, time.perf_counter() - wall
+    few = [part[:1000] for part in test]
+    asked = dict(radius=radius, threat=threat)
+    shares = (
+        model.score(*test),
+        certified_accuracy_score(model, *test, method="interval", **asked),
+        certified_accuracy_score(model, *few, **asked),
+        robust_accuracy_score(model, *few, random_state=0, **asked),
+    )
+    clean, proven, crown, attacked = (f"{100 * share:.1f}" for share in shares)
+    most = 100 * np.bincount(test[1]).max() / len(test[1])
+    cells = (name, radius, f"{most:.1f}", model.n_iter_, f"{spent:.0f}", f"{waited:.0f}")
+    row = [*cells, clean, proven, crown, attacked]
+    print("|", " | ".join(map(str, row)), "|", flush=True)
 
 
 def times() -> None:
@@ -142,12 +223,18 @@ def _seconds(function, *args, **kwargs) -> float:
     return time.process_time() - began
 
 
-PARTS = {"folds": folds, "times": times, "violations": violations}
+PARTS = {
+    "folds": folds,
+    "fashion": fashion,
+    "digits": digits,
+    "times": times,
+    "violations": violations,
+}
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
     warnings.simplefilter("ignore")
     for part in parser.parse_args().only:
-        print(f"\n{part}")
+        print(f"\n{part}", flush=True)
         PARTS[part]()

@@ -61,8 +61,9 @@ class Objective:
     differentiable : bool
         False when only values can be had (a model that is no torch function).
     slope : callable, optional
-        ``slope(z, *row_args)`` gives the model's outputs (n, k) and the gradient of the value with
-        respect to them, where that is known in closed form: :meth:`ascent` is quicker with it.
+        ``slope(z)`` gives the model's outputs (n, k) at points of all rows, and the gradient of the
+        value with respect to them, where that is known in closed form: :meth:`ascent` is quicker
+        with it.
     at_x : Tensor of shape (n,), optional
         The value at the rows themselves, where it is known already: saves one evaluation.
     model : object, optional
@@ -148,18 +149,21 @@ class Objective:
         return Climb(self(z.detach()) if value is None else value.detach(), climbed, gradient)
 
     def ascent(self, z: Tensor) -> Tensor:
-        """The gradient of the value at ``z`` alone, for whoever does not look at values."""
+        """The gradient of the value at ``z`` alone, for whoever does not look at values.
+
+        Entries that are not a number stay: a region's step takes them for no direction.
+        """
         if self.slope is None:
             return self.gradient(z).gradient
         self._forward.add(self._index, self._n_rows)
         self._backward.add(self._index, self._n_rows)
         z = z.detach().requires_grad_(True)
         with torch.enable_grad():
-            outputs, slope = self.slope(self._rows(z), *self.row_args)
+            outputs, slope = self.slope(self._rows(z))
             if not outputs.requires_grad:  # as in gradient()
                 return torch.zeros_like(z)
             (gradient,) = torch.autograd.grad(outputs, z, slope, allow_unused=True)
-        return torch.zeros_like(z) if gradient is None else torch.nan_to_num(gradient)
+        return torch.zeros_like(z) if gradient is None else gradient
 
     def _graph(self, z: Tensor, piece: Tensor | None) -> tuple[Tensor | None, Tensor]:
         z = self._rows(z)
@@ -188,6 +192,7 @@ class Objective:
         part = copy.copy(self)
         part._region = None if self._region is None else self._region.take(rows)
         part.row_args = tuple(argument[rows] for argument in self.row_args)
+        part.slope = None  # that of all rows
         part.at_x = None if self.at_x is None else self.at_x[rows]
         part._index = rows if self._index is None else self._index[rows]
         return part

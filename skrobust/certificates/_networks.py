@@ -8,7 +8,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from skrobust.bounds import Bounder, Crown, Graph, Interval, Lipschitz, Rearrange, Room, trace
+from skrobust.bounds import (
+    Bounder,
+    Crown,
+    Graph,
+    Interval,
+    Lipschitz,
+    Rearrange,
+    Room,
+    pairs,
+    trace,
+)
 from skrobust.certificates._base import Prover, Settings
 from skrobust.exceptions import UnsupportedEstimatorError
 from skrobust.metrics._rows import Rows
@@ -56,6 +66,17 @@ class NetworkProver(Prover):
             return (self.bounder.margin(self.graph, region, label[rows]) - self._rounding(region),)
 
         return self._by_chunks(one, X, radius, self.graph.output.size)[0]
+
+    def gaps(self, X: Tensor, label: Tensor, radius: Tensor) -> Tensor:
+        n_classes = self.graph.output.size
+
+        def one(region: Region, rows: Tensor) -> tuple[Tensor]:
+            heads = pairs(label[rows], n_classes, region.x)
+            low = _sound(self.bounder.lower(self.graph, region, heads), -torch.inf)
+            return (low - self._rounding(region)[:, None],)
+
+        found = self._by_chunks(one, X, radius, n_classes)[0]
+        return found.scatter(1, label[:, None], torch.inf)
 
     def _rounding(self, region: Region) -> Tensor:
         """What rounding may cost (n,): a share of the size of the outputs."""

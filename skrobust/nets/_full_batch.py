@@ -17,6 +17,7 @@ from skrobust.nets._build import Recipe, net_options
 from skrobust.nets._callbacks import Averaging, FitTasks, Keeper, RobustValidation
 from skrobust.nets._lines import ColumnSum, LineSum, place_knots
 from skrobust.nets._loader import Rows
+from skrobust.nets._losses import FREE
 from skrobust.nets._modules import Network
 from skrobust.nets._net import RobustNet
 from skrobust.nets._worst import LinearRows, WorstRows, distinct, is_box, stepped_rows
@@ -100,12 +101,19 @@ class Problem:
     def _clean(self, k: int | None, index: Tensor, rows: WorstRows) -> Tensor:
         if k is None:
             return (rows.here(_units(self.network)) - self.y[index]).square().sum(dim=1)
-        return _log_loss(rows.here(_against(k, self.network)))
+        return _log_loss(rows.here(_against(k, self.network)) + self._log_shares(k))
 
     def _worst(self, k: int | None, index: Tensor, rows: WorstRows) -> Tensor:
         if k is None:
             return _worst_squares(rows, self.y[index])
-        return _log_loss(rows.most(_against(k, self.network)))
+        return _log_loss(rows.most(_against(k, self.network)) + self._log_shares(k))
+
+    def _log_shares(self, k: int) -> Tensor | float:
+        """What each mistake about class k weighs in its loss."""
+        if self.recipe.shares is None:
+            return 0.0
+        shares = torch.as_tensor(np.delete(self.recipe.shares[k], k), device=self.weight.device)
+        return shares.clamp(min=FREE).log()
 
 
 def _rows_of(network: Network, x: Tensor, recipe: Recipe) -> WorstRows:

@@ -51,8 +51,11 @@ class PairDivergence(Divergence):
     def compare(self, moved: Tensor, output: Tensor, y: Tensor, loss: Loss) -> Tensor:
         """Divergence (n,) of the moved outputs (n, k) from the outputs (n, k) of the rows."""
 
-    def slope(self, moved: Tensor, output: Tensor, y: Tensor) -> Tensor | None:
-        """Gradient (n, k) of :meth:`compare` with respect to the moved outputs, if it is simple."""
+    def slope(self, output: Tensor, y: Tensor) -> Callable[[Tensor], Tensor] | None:
+        """The gradient (n, k) of :meth:`compare` as a function of the moved outputs, if it is simple.
+
+        What the outputs of the rows have to do with it is worked out once, for all steps.
+        """
         return None
 
     def worst(self, output: Tensor, y: Tensor, setting: Setting) -> Tensor:

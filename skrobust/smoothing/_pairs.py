@@ -37,8 +37,9 @@ class KL(PairDivergence):
         )
         return pair.sum(dim=1)
 
-    def slope(self, moved: Tensor, output: Tensor, y: Tensor) -> Tensor:
-        return torch.softmax(moved, dim=1) - torch.softmax(output, dim=1)
+    def slope(self, output: Tensor, y: Tensor) -> Callable[[Tensor], Tensor]:
+        target = torch.softmax(output, dim=1)
+        return lambda moved: torch.softmax(moved, dim=1) - target
 
 
 class Squared(PairDivergence):
@@ -55,8 +56,8 @@ class Squared(PairDivergence):
     def compare(self, moved: Tensor, output: Tensor, y: Tensor, loss: Loss) -> Tensor:
         return (moved - output).square().sum(dim=1)
 
-    def slope(self, moved: Tensor, output: Tensor, y: Tensor) -> Tensor:
-        return 2 * (moved - output)
+    def slope(self, output: Tensor, y: Tensor) -> Callable[[Tensor], Tensor]:
+        return lambda moved: 2 * (moved - output)
 
 
 class LossGap(PairDivergence):

@@ -70,7 +70,7 @@ class BallRegion(Region):
         if isinstance(size, Tensor) and size.ndim:
             size = per_row(size, z)
         if self.norm.is_box:  # clamp keeps missing values, whose limits are NaN; sign(NaN) is 0
-            moved = z + size * self.scale * gradient.sign()
+            moved = torch.addcmul(z, gradient.sign(), size * self.scale)
             return torch.clamp(moved, self.low, self.high)
         blocked = ((gradient > 0) & (z >= self.high)) | ((gradient < 0) & (z <= self.low))
         slope = self._slope(gradient.masked_fill(blocked, 0.0))

@@ -97,7 +97,7 @@ class RuledRegion(Region):
         if self.rules.leaps is None:
             return moved
         share = torch.as_tensor(size, dtype=z.dtype, device=z.device) / self.radius
-        share = torch.where(self._awake, share, 0.0)
+        share, gradient = torch.where(self._awake, share, 0.0), torch.nan_to_num(gradient)
         return self._with_leaps(moved, self.rules.leaps.climb(z, gradient, share))
 
     def sample(self, generator: torch.Generator) -> Tensor:
