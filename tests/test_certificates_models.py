@@ -232,7 +232,9 @@ def test_machines_never_prove_what_a_search_breaks(name, norm):
             one = slice(row, row + 1)
             radius = share * found.radius[row]
             assert tried(model, rows[one], threat, radius, 300, row).all()
-    attacked = robust_accuracy_score(model, rows, y[::15], radius=0.2, threat=threat, random_state=0)
+    attacked = robust_accuracy_score(
+        model, rows, y[::15], radius=0.2, threat=threat, random_state=0
+    )
     assert certified_accuracy_score(model, rows, y[::15], radius=0.2, threat=threat) <= attacked
 
 
