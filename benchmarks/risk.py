@@ -49,7 +49,13 @@ def credit():
     numbers = frame.select_dtypes("number").columns.tolist()
     frame[numbers] = frame[numbers].astype(float)
     text = [name for name in frame if name not in numbers]
-    direction = {"Income": "up", "Assets": "up", "Seniority": "up", "Expenses": "down", "Debt": "down"}
+    direction = {
+        "Income": "up",
+        "Assets": "up",
+        "Seniority": "up",
+        "Expenses": "down",
+        "Debt": "down",
+    }
     frozen = [name for name in numbers if name not in direction]
     threat = LpBall(scale="std", direction=direction, frozen=frozen)
     scenario = dict(
@@ -70,7 +76,9 @@ METHODS = ("threshold 0.5", "clean threshold", "robust threshold", "robust model
 
 def one_split(X, y, threat, scenario, front, seed: int) -> np.ndarray:
     """(methods, 2): clean and attacked cost per held-out row."""
-    train, test, y_train, y_test = train_test_split(X, y, test_size=0.4, stratify=y, random_state=seed)
+    train, test, y_train, y_test = train_test_split(
+        X, y, test_size=0.4, stratify=y, random_state=seed
+    )
     options = dict(scenario, threat=threat.bind(train), random_state=0)
     plain = make_pipeline(front, LogisticRegression(max_iter=1000))
     tuned = RobustThresholdClassifier(plain, **options).fit(train, y_train)

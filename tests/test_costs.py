@@ -82,7 +82,10 @@ def test_costliest_reachable_class_of_four_is_found(four, model):
     X, y, matrix = four
     model, some = model.fit(X, y), slice(0, 40)
     costs = row_costs(model, X[some], y[some], cost_matrix=matrix, radius=1.0, random_state=0)
-    brute = [max(matrix[k, j] for j in reached(model, x, 1.0)) for x, k in zip(X[some], y[some])]
+    brute = [
+        max(matrix[k, j] for j in reached(model, x, 1.0))
+        for x, k in zip(X[some], y[some], strict=False)
+    ]
     assert (costs.attacked >= brute).all()  # the grid is a search too
     assert (costs.certified >= costs.attacked).all()
     assert (costs.attacked >= costs.clean).all()
@@ -211,7 +214,9 @@ def test_errors_of_a_tree_are_enclosed():
     high = np.array([model.predict(x + places).max() for x in X])
     worst = np.maximum(high - y, 0).mean()
     for bound in BOTH:
-        found = expected_cost(model, X, y, cost_matrix={"over": 1, "under": 0}, radius=0.1, bound=bound)
+        found = expected_cost(
+            model, X, y, cost_matrix={"over": 1, "under": 0}, radius=0.1, bound=bound
+        )
         assert found == pytest.approx(worst)
 
 
@@ -287,9 +292,9 @@ def test_words_for_labels_and_regressors(two):
     with pytest.raises(ValueError, match="tolerance=-1"):
         ErrorPrice(tolerance=-1)
     with pytest.raises(ValueError, match="cost_options="):
-        RobustScorer(
-            radius=1.0, metric="cost", cost_matrix=MATRIX, cost_options={"amonut": None}
-        )(model, X, y)
+        RobustScorer(radius=1.0, metric="cost", cost_matrix=MATRIX, cost_options={"amonut": None})(
+            model, X, y
+        )
 
 
 def test_same_seed_same_cost_and_threats_with_names(four):
@@ -322,9 +327,14 @@ def test_training_by_costs_lowers_them(four, options):
             ).fit(X[train], y[train])
             found.append(
                 expected_cost(
-                    model, X[test], y[test], cost_matrix=matrix, radius=0.3, attack="pgd",
+                    model,
+                    X[test],
+                    y[test],
+                    cost_matrix=matrix,
+                    radius=0.3,
+                    attack="pgd",
                     random_state=0,
-                )  # fmt: skip
+                )
             )
     assert np.mean(costly) < np.mean(plain)
 

@@ -77,7 +77,9 @@ def test_sweep_agrees_with_every_threshold_by_hand(seed):
     assert curve.worst[curve.best] == pytest.approx(least)
     assert curve.clean.min() == pytest.approx(curve.clean[curve.best_clean])
     frame = curve.frame()
-    assert list(frame.columns) == ["threshold", "clean", "attacked"] and len(frame) == len(every) + 1
+    assert (
+        list(frame.columns) == ["threshold", "clean", "attacked"] and len(frame) == len(every) + 1
+    )
 
 
 @pytest.mark.parametrize("refer", [0.5, 2.0, 20.0])
@@ -309,3 +311,30 @@ def test_words_for_classes(two):
         model.fit(X, np.zeros(len(y)))
     with pytest.raises(ValueError, match="labels of the classes"):
         model.set_params(cv=2).fit(X, y).worst_case_cost(X, y + 5)
+
+
+def test_display_draws_the_curve_that_it_is_given(two):
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib.figure import Figure
+
+    from skrobust.inspection import CostCurveDisplay
+
+    X, y = two
+    model = RobustThresholdClassifier(LogisticRegression(), cost_matrix=MATRIX, radius=0.5).fit(
+        X, y
+    )
+    ax = Figure().subplots()
+    made = CostCurveDisplay.from_estimator(model, X, y, cost_matrix=MATRIX, radius=0.5, ax=ax)
+    curve = cost_curve(model, X, y, cost_matrix=MATRIX, radius=0.5)
+    assert made.frame().equals(curve.frame()) and made.ax_ is ax
+    assert made.marks["chosen"] == model.threshold_ and made.marks["usual"] == 0.5
+    drawn = {line.get_label().split(":")[0]: line.get_xydata() for line in ax.get_lines()}
+    at = made.marks["chosen"]
+    np.testing.assert_allclose(drawn["chosen"], [[at, curve.at(at)[1]]])
+    steps = [patch.get_data() for patch in ax.patches]
+    np.testing.assert_array_equal(steps[0].values, curve.worst)
+    np.testing.assert_array_equal(steps[1].values, curve.clean)
+    again = CostCurveDisplay.from_curve(model.cost_curve_, marks={"mine": 0.3}, ax=ax)
+    assert list(again.marks) == ["mine"]

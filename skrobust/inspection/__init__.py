@@ -3,6 +3,7 @@
 from skrobust.inspection._additive_display import AdditiveDisplay
 from skrobust.inspection._business_display import BusinessCaseDisplay
 from skrobust.inspection._business_html import case_page as _case_page  # noqa: F401  registers itself
+from skrobust.inspection._cost_display import CostCurveDisplay
 from skrobust.inspection._curve_display import RobustnessCurveDisplay
 from skrobust.inspection._data_check import DataReport, check_data
 from skrobust.inspection._data_sample import DataFinding
@@ -19,6 +20,7 @@ __all__ = [
     "BusinessCaseDisplay",
     "DataFinding",
     "DataReport",
+    "CostCurveDisplay",
     "FeatureSensitivityDisplay",
     "Finding",
     "Page",

@@ -18,7 +18,7 @@ from skrobust.metrics._decisions import Pieces
 from skrobust.metrics._evaluation import Evaluation
 from skrobust.metrics._rows import quiet_names
 
-__all__ = ["Intervals", "scores_of", "score_intervals"]
+__all__ = ["Intervals", "score_intervals", "scores_of"]
 
 RESPONSES = ("predict_proba", "decision_function")
 AGREES = 1e-5  # how far a proof's own score of a row may be from that of the model
@@ -69,7 +69,7 @@ def score_intervals(
     attack: Any = "auto",
     method: str = "auto",
     response_method: str = "auto",
-    settings: Settings = Settings(),
+    settings: Settings | None = None,
     random_state: Any = None,
     batch_size: int | None = None,
 ) -> Intervals:
@@ -92,10 +92,12 @@ def score_intervals(
     here = score(evaluation.rows.given)
     if bound == "attacked":
         generator = evaluation.generator(random_state)
-        ends = [_searched(evaluation, score, here, far, k, generator) for k, far in ((0, down), (1, up))]
+        ends = [
+            _searched(evaluation, score, here, far, k, generator) for k, far in ((0, down), (1, up))
+        ]
     else:
         rows, held = evaluation.rows, evaluation.threat
-        prover = find_prover(method, estimator, held, rows, settings)
+        prover = find_prover(method, estimator, held, rows, settings or Settings())
         read = _units(prover, rows.values, here, name, estimator)
         ends = [_proven(prover, rows.values, here, far, k, read) for k, far in ((0, down), (1, up))]
     return Intervals(here, np.minimum(here, ends[0]), np.maximum(here, ends[1]))

@@ -41,7 +41,9 @@ class Stakes(NamedTuple):
     @property
     def worst(self) -> np.ndarray:
         """The end of the interval at which the row costs most: high where yes is the dear mistake."""
-        return np.where(self.yes > self.no, self.high, np.where(self.yes < self.no, self.low, self.score))
+        return np.where(
+            self.yes > self.no, self.high, np.where(self.yes < self.no, self.low, self.score)
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,9 +116,14 @@ def sweep(stakes: Stakes, bound: str = "attacked") -> CostCurve:
     that each curve is a sum of n steps: one sort, and no retraining.
 
     >>> stakes = Stakes(
-    ...     no=np.array([0.0, 5.0]), yes=np.array([1.0, 0.0]), refer=None,
-    ...     score=np.array([0.2, 0.6]), low=np.array([0.1, 0.3]), high=np.array([0.5, 0.9]),
-    ...     rate=np.ones(2), weight=np.ones(2),
+    ...     no=np.array([0.0, 5.0]),
+    ...     yes=np.array([1.0, 0.0]),
+    ...     refer=None,
+    ...     score=np.array([0.2, 0.6]),
+    ...     low=np.array([0.1, 0.3]),
+    ...     high=np.array([0.5, 0.9]),
+    ...     rate=np.ones(2),
+    ...     weight=np.ones(2),
     ... )
     >>> curve = sweep(stakes)
     >>> curve.worst
@@ -142,7 +149,7 @@ def best_band(stakes: Stakes) -> Band:
     either decision, the worst is to be moved into the band: into it from below counts for ``low``,
     out of it downwards for ``high``.
     """
-    edges, thresholds = _candidates(stakes)
+    _edges, thresholds = _candidates(stakes)
     total, base = stakes.weight.sum(), (stakes.weight * stakes.no).sum()
     dear = stakes.refer > np.maximum(stakes.no, stakes.yes)
     ends = np.where(dear, stakes.high, stakes.worst), np.where(dear, stakes.low, stakes.worst)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from numbers import Real
-from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
@@ -216,7 +215,10 @@ class RobustThresholdClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimat
     def _choose(self, case: Stakes) -> None:
         curve = sweep(case, self.bound)
         low = high = float(curve.thresholds[curve.best])
-        self.clean_cost_, self.cost_ = float(curve.clean[curve.best]), float(curve.worst[curve.best])
+        self.clean_cost_, self.cost_ = (
+            float(curve.clean[curve.best]),
+            float(curve.worst[curve.best]),
+        )
         self.cost_curve_, self.threshold_ = curve, low
         if self.refer_cost is not None:
             low, high, self.clean_cost_, self.cost_ = best_band(case)
@@ -262,9 +264,7 @@ class RobustThresholdClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimat
                 "skrobust.expected_cost, and train with RobustClassifier(cost_matrix=...)."
             )
         if len(np.unique(y)) < 2:
-            raise ValueError(
-                f"y holds one class only, {y[0]!r}: a threshold divides two classes."
-            )
+            raise ValueError(f"y holds one class only, {y[0]!r}: a threshold divides two classes.")
         return y
 
     def _check_prefit(self, classes: np.ndarray) -> None:
@@ -324,8 +324,7 @@ class RobustThresholdClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimat
         splits = list(self._splitter(y).split(X, y))
         work = delayed(_fold)
         found = Parallel(n_jobs=self.n_jobs)(
-            work(self, X, y, case.take(test), threat, weight, train, test)
-            for train, test in splits
+            work(self, X, y, case.take(test), threat, weight, train, test) for train, test in splits
         )
         tested = np.concatenate([test for _, test in splits])
         ends = Intervals(*(np.concatenate(part) for part in zip(*found, strict=True)))
