@@ -10,10 +10,17 @@ from skrobust.certificates import (
 from skrobust.estimators import RobustClassifier, RobustRegressor
 from skrobust.inspection import (
     AdditiveDisplay,
+    CounterfactualDisplay,
     FeatureSensitivityDisplay,
+    InputSensitivityDisplay,
     RobustnessCurveDisplay,
     TradeoffDisplay,
     WorstCaseDisplay,
+    attribution_stability,
+    certified_reasons,
+    group_comparison,
+    input_sensitivity,
+    nearest_counterfactual,
     robustness_report,
 )
 from skrobust.metrics import (
@@ -31,7 +38,9 @@ __version__ = "0.1.0.dev0"
 
 __all__ = [
     "AdditiveDisplay",
+    "CounterfactualDisplay",
     "FeatureSensitivityDisplay",
+    "InputSensitivityDisplay",
     "LpBall",
     "RobustClassifier",
     "RobustRegressor",
@@ -43,11 +52,16 @@ __all__ = [
     "TradeoffDisplay",
     "WorstCaseDisplay",
     "as_torch",
+    "attribution_stability",
     "business_case",
     "certified_accuracy_score",
+    "certified_reasons",
     "certify",
     "expected_cost",
     "get_robust_scorer",
+    "group_comparison",
+    "input_sensitivity",
+    "nearest_counterfactual",
     "robust_accuracy_score",
     "robust_loss",
     "robustness_curve",
