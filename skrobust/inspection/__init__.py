@@ -33,7 +33,6 @@ __all__ = [
     "Counterfactuals",
     "DataFinding",
     "DataReport",
-    "CostCurveDisplay",
     "Explained",
     "FeatureSensitivityDisplay",
     "Finding",
