@@ -31,6 +31,7 @@ from skrobust.metrics import (
     robustness_curve,
     worst_case,
 )
+from skrobust.monitoring import DriftDisplay, RobustnessMonitor
 from skrobust.risk import RobustThresholdClassifier, business_case, expected_cost
 from skrobust.threats import LpBall
 
@@ -39,6 +40,7 @@ __version__ = "0.1.0.dev0"
 __all__ = [
     "AdditiveDisplay",
     "CounterfactualDisplay",
+    "DriftDisplay",
     "FeatureSensitivityDisplay",
     "InputSensitivityDisplay",
     "LpBall",
@@ -47,6 +49,7 @@ __all__ = [
     "RobustScorer",
     "RobustThresholdClassifier",
     "RobustnessCurveDisplay",
+    "RobustnessMonitor",
     "SmoothedClassifier",
     "SmoothedRegressor",
     "TradeoffDisplay",
