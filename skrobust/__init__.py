@@ -10,10 +10,17 @@ from skrobust.certificates import (
 from skrobust.estimators import RobustClassifier, RobustRegressor
 from skrobust.inspection import (
     AdditiveDisplay,
+    CounterfactualDisplay,
     FeatureSensitivityDisplay,
+    InputSensitivityDisplay,
     RobustnessCurveDisplay,
     TradeoffDisplay,
     WorstCaseDisplay,
+    attribution_stability,
+    certified_reasons,
+    group_comparison,
+    input_sensitivity,
+    nearest_counterfactual,
     robustness_report,
 )
 from skrobust.metrics import (
@@ -24,29 +31,40 @@ from skrobust.metrics import (
     robustness_curve,
     worst_case,
 )
-from skrobust.risk import RobustThresholdClassifier, expected_cost
+from skrobust.monitoring import DriftDisplay, RobustnessMonitor
+from skrobust.risk import RobustThresholdClassifier, business_case, expected_cost
 from skrobust.threats import LpBall
 
 __version__ = "0.1.0.dev0"
 
 __all__ = [
     "AdditiveDisplay",
+    "CounterfactualDisplay",
+    "DriftDisplay",
     "FeatureSensitivityDisplay",
+    "InputSensitivityDisplay",
     "LpBall",
     "RobustClassifier",
     "RobustRegressor",
     "RobustScorer",
     "RobustThresholdClassifier",
     "RobustnessCurveDisplay",
+    "RobustnessMonitor",
     "SmoothedClassifier",
     "SmoothedRegressor",
     "TradeoffDisplay",
     "WorstCaseDisplay",
     "as_torch",
+    "attribution_stability",
+    "business_case",
     "certified_accuracy_score",
+    "certified_reasons",
     "certify",
     "expected_cost",
     "get_robust_scorer",
+    "group_comparison",
+    "input_sensitivity",
+    "nearest_counterfactual",
     "robust_accuracy_score",
     "robust_loss",
     "robustness_curve",

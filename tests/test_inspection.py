@@ -259,7 +259,7 @@ def test_images():
     )
     html = found._repr_html_()
     assert "Most fragile rows" in html and "Most fragile columns" not in html
-    assert html.count("<svg") == 2 and "data:image/png;base64" in html
+    assert html.count("<svg") == 4 and "data:image/png;base64" in html
 
 
 def test_seed_is_written_down_and_enough():

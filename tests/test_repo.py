@@ -22,6 +22,7 @@ PACKAGES = [
     "estimators",
     "metrics",
     "certificates",
+    "monitoring",
     "datasets",
     "testing",
 ]

@@ -29,6 +29,7 @@ from skrobust.estimators._options import (
     check_options,
     check_preprocessor,
     constant_columns,
+    encloses,
 )
 from skrobust.exceptions import RobustnessWarning, invalid
 from skrobust.nets import (
@@ -194,9 +195,11 @@ length), or (n_samples, n_channels, height, width)
         return (to_the_end(self, recipe) if exact else recipe), exact
 
     def _divergence_name(self):
-        """``divergence``, with "auto" resolved: what an exact worst case is convex for."""
+        """``divergence``, with "auto" resolved: for bounds the loss, else what an exact worst case is convex for."""
         if not (isinstance(self.divergence, str) and self.divergence == "auto"):
             return self.divergence
+        if encloses(self.attack):
+            return "loss"
         if not self._is_classifier:
             return "squared"
         return "loss" if is_additive(self.module) or self.module == "linear" else "kl"

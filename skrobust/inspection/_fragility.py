@@ -13,7 +13,14 @@ from skrobust.metrics._evaluation import Evaluation, Found
 from skrobust.metrics._rows import Rows
 from skrobust.threats import Region
 
-__all__ = ["Sensitivity", "influence", "judge", "sensitivity", "smallest_radius"]
+__all__ = [
+    "Sensitivity",
+    "influence",
+    "judge",
+    "sensitivity",
+    "single_moves",
+    "smallest_radius",
+]
 
 INNER = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)  # places on a column's way from one end to the other
 ENDS = (0.0, 1.0)
@@ -63,7 +70,6 @@ class _Probe:
         self.evaluation, self.classifies = evaluation, evaluation.task.is_margin
         self.x = to_tensor(evaluation.rows.values)
         self.region: Region = evaluation.threat.region(self.x, radius)
-        self.places = INNER if self.x[0].numel() <= MANY else ENDS
 
     def column(self, j: int) -> tuple[float, float, float]:
         """What is lost when column ``j`` moves: either way, up, down."""
@@ -73,7 +79,7 @@ class _Probe:
         if not bool((high > low).any()):
             return 0.0, 0.0, 0.0
         up, down = (np.zeros(len(self.x)) for _ in range(2))
-        for z in self._moves(j, here, low, high):
+        for z in single_moves(self.region, j):
             loss = self._lost(judge(self.evaluation, to_numpy(z)))
             way = to_numpy(z.flatten(1)[:, j] - here)
             up = np.where(way > 0, np.fmax(up, loss), up)
@@ -85,18 +91,22 @@ class _Probe:
             return verdict.broken.astype(np.float64)
         return verdict.value - self.evaluation.clean.value
 
-    def _moves(self, j: int, here: torch.Tensor, low: torch.Tensor, high: torch.Tensor):
-        """The rows with column ``j`` moved, to one place after the other."""
-        if self.region.leaps(j):
-            one = torch.zeros_like(self.x)
-            one[:, j] = 1
-            for slope in (one, -one):
-                yield self.region.realize(self.region.steepest(slope))
-            return
-        for place in self.places:
-            z = self.x.flatten(1).clone()
-            z[:, j] = torch.where(here.isnan(), here, low + place * (high - low))
-            yield self.region.realize(self.region.project(z.view_as(self.x)))
+
+def single_moves(region: Region, j: int):
+    """The rows with entry ``j`` (flat) moved, to one place of its way after the other."""
+    x = region.x
+    if region.leaps(j):
+        one = torch.zeros_like(x)
+        one[:, j] = 1
+        for slope in (one, -one):
+            yield region.realize(region.steepest(slope))
+        return
+    here = x.flatten(1)[:, j]
+    low, high = (end.expand_as(x).flatten(1)[:, j] for end in (region.low, region.high))
+    for place in INNER if x[0].numel() <= MANY else ENDS:
+        z = x.flatten(1).clone()
+        z[:, j] = torch.where(here.isnan(), here, low + place * (high - low))
+        yield region.realize(region.project(z.view_as(x)))
 
 
 def influence(estimator, X, z: np.ndarray, y, loss=None, known=None) -> np.ndarray:

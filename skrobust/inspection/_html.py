@@ -7,11 +7,22 @@ from typing import Any
 
 import numpy as np
 
+from skrobust.inspection._html_explain import explained, group_tests
+from skrobust.inspection._html_pieces import (
+    accuracy,
+    at_focus,
+    figures,
+    form_of,
+    line,
+    section,
+    table,
+    with_interval,
+)
 from skrobust.inspection._html_style import STYLE
 from skrobust.inspection._pictures import pictures
 from skrobust.inspection._report import example_rows, moved_rows
 from skrobust.inspection._rows import as_array, feature_names, row_labels
-from skrobust.inspection._words import answers_of, number, percent, sentence, span
+from skrobust.inspection._words import answers_of, number, sentence, span
 
 __all__ = ["fragment", "page"]
 
@@ -34,14 +45,16 @@ def fragment(report: Any) -> str:
     sections = [
         _head(report),
         _verdicts(report),
-        _section("Accuracy by radius" if _accuracy(report) else "Loss by radius", _scores(report)),
-        _figures(drawn, "curve"),
-        _section("Can these figures be trusted?", _checks(report)) if report.diagnostics else "",
+        section("Accuracy by radius" if accuracy(report) else "Loss by radius", _scores(report)),
+        figures(drawn, "curve"),
+        section("Can these figures be trusted?", _checks(report)) if report.diagnostics else "",
         _parts(report, "class", "Class by class"),
         _parts(report, "group", "Group by group"),
+        group_tests(report),
         _columns(report, drawn),
         _rows(report, drawn),
-        _section("How it was measured", _method(report)),
+        *explained(report, drawn),
+        section("How it was measured", _method(report)),
         _appendix(report),
     ]
     body = "\n".join(part for part in sections if part)
@@ -87,30 +100,30 @@ def _scores(report: Any) -> str:
     head = ["model", "clean", *[f"radius {radius:g}" for radius in radii]]
     lines = []
     for name, model in report.models.items():
-        whole, form = model.slices[0], _form(report)
-        cells = [_with_interval(whole.clean, whole.clean_interval, form)]
+        whole, form = model.slices[0], form_of(report)
+        cells = [with_interval(whole.clean, whole.clean_interval, form)]
         cells += [
-            _with_interval(value, interval, form)
+            with_interval(value, interval, form)
             for value, interval in zip(whole.attacked, whole.interval, strict=True)
         ]
-        lines.append(_line([escape(name), *cells]))
+        lines.append(line([escape(name), *cells]))
         if whole.random is not None:
             moved = [form(value) for value in whole.random]
-            lines.append(_line(["moved at random", "", *moved], "aside"))
+            lines.append(line(["moved at random", "", *moved], "aside"))
         if model.curve.certified is not None:
             proven = [form(value) for value in model.curve.certified]
-            lines.append(_line([_certified_by(model), "", *proven], "aside"))
+            lines.append(line([_certified_by(model), "", *proven], "aside"))
         if model.curve.variation is not None:
             moves = [number(value) for value in model.curve.variation]
-            lines.append(_line(["predictions move by at most", "", *moves], "aside"))
+            lines.append(line(["predictions move by at most", "", *moves], "aside"))
     curve = next(iter(report.curves.values()))
-    alone = _form(report)(curve.majority)
-    what = "always the most frequent class" if _accuracy(report) else "always the mean of y"
-    lines.append(_line([what, alone, *[alone] * len(radii)], "base"))
+    alone = form_of(report)(curve.majority)
+    what = "always the most frequent class" if accuracy(report) else "always the mean of y"
+    lines.append(line([what, alone, *[alone] * len(radii)], "base"))
     note = (
         f"Under each figure its {report.settings.confidence:.0%} interval. The truth is at most the "
         "attacked figure: a better search may find more."
-        if _accuracy(report)
+        if accuracy(report)
         else f"Under each figure its {report.settings.confidence:.0%} interval. The truth is at least "
         "the attacked figure: a better search may find more."
     )
@@ -119,7 +132,7 @@ def _scores(report: Any) -> str:
             " Certified: proven against every attack. The interval then reaches from the limit of "
             "the certified figure to that of the attacked one."
         )
-    return _table(head, lines) + f"<p class='note'>{note}</p>"
+    return table(head, lines) + f"<p class='note'>{note}</p>"
 
 
 def _certified_by(model: Any) -> str:
@@ -140,14 +153,14 @@ def _checks(report: Any) -> str:
     lines = []
     for k, finding in enumerate(first):
         cells = [symbols[report.models[name].findings[k].ok] for name in names]
-        lines.append(_line([f"<b>{finding.code}</b> {escape(finding.title)}", *cells]))
+        lines.append(line([f"<b>{finding.code}</b> {escape(finding.title)}", *cells]))
     failed = [f for f in report.diagnostics if f.ok is False]
     words = "".join(
         f"<li><b>{escape(f.estimator)}, {f.code}.</b> {escape(f.advice)}</li>" for f in failed
     )
     said = f'<ul class="advice">{words}</ul>' if failed else "<p>No check failed.</p>"
     intro = f"<p class='note'>Checked at radius {report.focus:g}.</p>"
-    return said + _table(["check", *map(escape, names)], lines, "checks") + intro
+    return said + table(["check", *map(escape, names)], lines, "checks") + intro
 
 
 def _parts(report: Any, part: str, title: str) -> str:
@@ -157,9 +170,9 @@ def _parts(report: Any, part: str, title: str) -> str:
     first = next(iter(slices.values()))
     if not first or report.focus == 0:
         return ""
-    k, form = _at_focus(report), _form(report)
+    k, form = at_focus(report), form_of(report)
     lowest = {
-        name: (min if _accuracy(report) else max)(s.attacked[k] for s in some)
+        name: (min if accuracy(report) else max)(s.attacked[k] for s in some)
         for name, some in slices.items()
     }
     lines = []
@@ -168,25 +181,25 @@ def _parts(report: Any, part: str, title: str) -> str:
         for name in models:
             here = slices[name][i]
             mark = " class='lowest'" if here.attacked[k] == lowest[name] and len(first) > 1 else ""
-            inner = _with_interval(here.attacked[k], here.interval[k], form)
+            inner = with_interval(here.attacked[k], here.interval[k], form)
             cells.append(f"<span{mark}>{form(here.clean)} &rarr; {inner}</span>")
-        lines.append(_line([escape(str(one.value)), str(one.n_rows), *cells]))
+        lines.append(line([escape(str(one.value)), str(one.n_rows), *cells]))
     note = f"<p class='note'>Clean &rarr; attacked at radius {report.focus:g}; weakest in bold.</p>"
-    return _section(title, _table([part, "rows", *map(escape, models)], lines) + note)
+    return section(title, table([part, "rows", *map(escape, models)], lines) + note)
 
 
 def _columns(report: Any, drawn: dict[str, list[str]]) -> str:
     if all(model.features is None for model in report.models.values()):
         return ""
     unit = (
-        "flips this share of the rows" if _accuracy(report) else "raises the mean loss by this much"
+        "flips this share of the rows" if accuracy(report) else "raises the mean loss by this much"
     )
     note = (
         f"<p class='note'>One column at a time, moved by at most radius {report.focus:g}, {unit}. "
         "Columns that do nothing alone may still matter together.</p>"
     )
-    shown = _figures(drawn, "features")
-    return _section("Most fragile columns", (shown or _column_tables(report)) + note)
+    shown = figures(drawn, "features")
+    return section("Most fragile columns", (shown or _column_tables(report)) + note)
 
 
 def _column_tables(report: Any) -> str:
@@ -196,11 +209,11 @@ def _column_tables(report: Any) -> str:
         names = feature_names(report.settings.X, len(model.features.share))
         order = np.argsort(-model.features.share, kind="stable")[:N_COLUMNS]
         lines = [
-            _line([escape(names[j]), _form(report)(model.features.share[j])])
+            line([escape(names[j]), form_of(report)(model.features.share[j])])
             for j in order
             if model.features.share[j] > 0
         ]
-        found.append(_table([escape(name), "alone"], lines))
+        found.append(table([escape(name), "alone"], lines))
     return "".join(found)
 
 
@@ -217,24 +230,24 @@ def _rows(report: Any, drawn: dict[str, list[str]]) -> str:
         changes = _changes(report, model, given, moved, rows)
         lines = []
         for k, i in enumerate(rows):
-            if _accuracy(report):
+            if accuracy(report):
                 how = f"{model.smallest[i]:.3g}"
             else:
                 how = span(model.clean.value[i], model.worst.value[i])
             flip = f"{escape(str(before[k]))} &rarr; {escape(str(after[k]))}"
-            lines.append(_line([escape(str(labels[i])), flip, how, changes[k]]))
-        far = "smallest radius" if _accuracy(report) else "loss"
+            lines.append(line([escape(str(labels[i])), flip, how, changes[k]]))
+        far = "smallest radius" if accuracy(report) else "loss"
         head = ["row", "answer", far, "what moved, most important first" if any(changes) else ""]
-        parts.append(f"<h3>{escape(name)}</h3>" + _table(head, lines, "rows"))
+        parts.append(f"<h3>{escape(name)}</h3>" + table(head, lines, "rows"))
     if not parts:
         return ""
     note = (
         "<p class='note'>Rows that were right and break first. The smallest radius is an upper "
         "estimate, found by walking back from the broken row.</p>"
-        if _accuracy(report)
+        if accuracy(report)
         else "<p class='note'>Rows whose loss grows most.</p>"
     )
-    return _section("Most fragile rows", "".join(parts) + _figures(drawn, "rows") + note)
+    return section("Most fragile rows", "".join(parts) + figures(drawn, "rows") + note)
 
 
 def _changes(report: Any, model: Any, given: Any, moved: Any, rows: np.ndarray) -> list[str]:
@@ -275,10 +288,10 @@ def _method(report: Any) -> str:
         ("time", f"{info['seconds']:.1f} s in all"),
         ("versions", escape(", ".join(f"{k} {v}" for k, v in info["versions"].items()))),
     ]
-    setup = _table(["", ""], [_line(pair) for pair in rows], "method")
+    setup = table(["", ""], [line(pair) for pair in rows], "method")
     through = {"torch": "gradients", "trees": "its trees"}
     lines = [
-        _line(
+        line(
             [
                 escape(name),
                 escape(through.get(model.source, f"{model.source} only")),
@@ -290,7 +303,7 @@ def _method(report: Any) -> str:
         for name, model in report.models.items()
     ]
     head = ["model", "searched through", "evaluations per row", "gradients per row", "time"]
-    return _table(head, lines) + setup
+    return table(head, lines) + setup
 
 
 def _appendix(report: Any) -> str:
@@ -298,50 +311,11 @@ def _appendix(report: Any) -> str:
     parts = []
     for name, model in report.models.items():
         lines = [
-            _line([f"<b>{f.code}</b>", f"{escape(f.title)}: {f.verdict}. {escape(f.advice)}"])
+            line([f"<b>{f.code}</b>", f"{escape(f.title)}: {f.verdict}. {escape(f.advice)}"])
             for f in model.findings
         ]
-        parts.append(f"<h3>{escape(name)}</h3>" + _table(["", ""], lines, "appendix"))
-    return _section("All checks in full", "".join(parts)) if report.diagnostics else ""
-
-
-# Pieces ---------------------------------------------------------------------------------------
-
-
-def _section(title: str, inner: str) -> str:
-    return f"<section>\n<h2>{title}</h2>\n{inner}\n</section>" if inner else ""
-
-
-def _table(head: list[str], lines: list[str], kind: str = "") -> str:
-    top = "".join(f"<th>{cell}</th>" for cell in head)
-    top = f"<thead><tr>{top}</tr></thead>" if any(head) else ""
-    return f'<div class="scroll"><table class="{kind}">{top}<tbody>{"".join(lines)}</tbody></table></div>'
-
-
-def _line(cells: Any, kind: str = "") -> str:
-    return f'<tr class="{kind}">' + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
-
-
-def _with_interval(value: float, interval: Any, form: Any) -> str:
-    low, high = interval
-    return f"{form(value)} <small>{span(low, high, form, '&ndash;')}</small>"
-
-
-def _figures(drawn: dict[str, list[str]], kind: str) -> str:
-    found = "".join(f"<figure>{svg}</figure>" for svg in drawn.get(kind, []))
-    return f'<div class="pictures">{found}</div>' if found else ""
-
-
-def _accuracy(report: Any) -> bool:
-    return next(iter(report.curves.values())).quantity == "accuracy"
-
-
-def _form(report: Any) -> Any:
-    return percent if _accuracy(report) else number
-
-
-def _at_focus(report: Any) -> int:
-    return int(np.flatnonzero(report.settings.radii == report.focus)[0])
+        parts.append(f"<h3>{escape(name)}</h3>" + table(["", ""], lines, "appendix"))
+    return section("All checks in full", "".join(parts)) if report.diagnostics else ""
 
 
 def _below_majority(curve: Any, focus: float) -> bool:

@@ -81,9 +81,18 @@ class Measured:
     n_backward: float
     seconds: float
     source: str
+    path: np.ndarray  # (n_radii, n): 1 where a row is right, or its loss
     features: Sensitivity | None = None
     findings: list[Finding] = field(default_factory=list)
     proof: Proven | None = None
+
+    def right_or_loss(self, radius: float) -> dict[str, np.ndarray]:
+        """Per row: whether it is right, clean and within one of the radii; of a regressor its losses."""
+        k = int(np.flatnonzero(self.curve.radii == radius)[0])
+        if self.curve.quantity == "accuracy":
+            right = self.first > 0
+            return {"clean accuracy": right, "robust accuracy": self.first > radius}
+        return {"clean loss": self.clean.value, "robust loss": self.path[k]}
 
 
 def measure(name: str, estimator: Any, settings: Settings) -> Measured:
@@ -118,6 +127,7 @@ def measure(name: str, estimator: Any, settings: Settings) -> Measured:
         n_backward=float(found.n_backward.mean()),
         seconds=time.perf_counter() - began,
         source=evaluation.task.view.source,
+        path=np.array(rows),
         proof=proof,
     )
 

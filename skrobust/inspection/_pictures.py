@@ -7,13 +7,16 @@ import re
 from typing import Any
 
 from skrobust._compat import import_extra
+from skrobust.inspection._counterfactual_display import CounterfactualDisplay
 from skrobust.inspection._curve_display import RobustnessCurveDisplay
+from skrobust.inspection._input_sensitivity_display import InputSensitivityDisplay
 from skrobust.inspection._report import example_rows, moved_rows
-from skrobust.inspection._rows import feature_names, row_labels
+from skrobust.inspection._rows import feature_names, row_labels, take_rows
 from skrobust.inspection._sensitivity_display import FeatureSensitivityDisplay
 from skrobust.inspection._style import new_figure
 from skrobust.inspection._words import answers_of
 from skrobust.inspection._worst_case_display import WorstCaseDisplay, step_of
+from skrobust.metrics._rows import Rows
 
 __all__ = ["pictures"]
 
@@ -31,7 +34,33 @@ def pictures(report: Any) -> dict[str, list[str]]:
         "curve": [_svg(RobustnessCurveDisplay(report.curves), (6.0, 4.3), "Curves by radius")],
         "features": [_features(report, model) for model in models if model.features is not None],
         "rows": [svg for model in models for svg in _rows(report, model)],
+        "sensitivity": _sensitivity(report),
+        "counterfactuals": _counterfactuals(report),
     }
+
+
+def _sensitivity(report: Any) -> list[str]:
+    found = None if report.explained is None else report.explained.sensitivity
+    if found is None or len(found.values) > MOST_MODELS:
+        return []
+    rows = take_rows(report.settings.X, report.explained.rows)
+    x = Rows(rows, report.settings.threat.categories).values
+    if x.ndim == 2:
+        size = (6.2, 1.3 + min(10, x.shape[1]) * (0.12 + 0.15 * len(found.values)))
+    else:
+        size = (1.7 * (1 + len(found.values)) + 0.6, 5.6) if x.ndim == 4 else (6.2, 5.6)
+    return [_svg(InputSensitivityDisplay(found, x), size, "What the answers hang on")]
+
+
+def _counterfactuals(report: Any) -> list[str]:
+    """Images and series, as for rows."""
+    if report.explained is None:
+        return []
+    return [
+        _svg(CounterfactualDisplay(found), (5.0, 2.0 * len(found.radius)), f"{name}: nearest", name)
+        for name, found in report.explained.counterfactuals.items()
+        if found.picture.x.ndim > 2
+    ][:MOST_MODELS]
 
 
 def _features(report: Any, model: Any) -> str:

@@ -105,10 +105,50 @@ def budget(report: Any) -> list[dict]:
     ]
 
 
+def groups(report: Any) -> list[dict]:
+    return [] if report.groups is None else list(report.groups.groups)
+
+
+def changes(report: Any) -> list[dict]:
+    return [] if report.groups is None else list(report.groups.changes)
+
+
+def sensitivity(report: Any) -> list[dict]:
+    found = None if report.explained is None else report.explained.sensitivity
+    return [] if found is None else found.frame().to_dict("records")
+
+
+def _explained(report: Any, part: str, *kind: str) -> list[dict]:
+    found = {} if report.explained is None else getattr(report.explained, part)
+    return [
+        {"estimator": name, **record}
+        for name, one in found.items()
+        for record in one.frame(*kind).to_dict("records")
+    ]
+
+
+def stability(report: Any) -> list[dict]:
+    return _explained(report, "stability")
+
+
+def counterfactuals(report: Any) -> list[dict]:
+    return _explained(report, "counterfactuals", "rows")
+
+
+def reasons(report: Any) -> list[dict]:
+    return _explained(report, "reasons")
+
+
 RECORDS = {
     "scores": scores,
     "features": features,
     "rows": rows,
     "diagnostics": diagnostics,
     "budget": budget,
+    "groups": groups,
+    "changes": changes,
+    "sensitivity": sensitivity,
+    "stability": stability,
+    "counterfactuals": counterfactuals,
+    "reasons": reasons,
 }

@@ -18,7 +18,9 @@ from skrobust._params import check_bool, check_integer, check_name, check_number
 from skrobust.attacks import check_attack
 from skrobust.exceptions import invalid
 from skrobust.inspection._diagnostics import diagnose
+from skrobust.inspection._explain import Explained, explain_models
 from skrobust.inspection._finding import Finding
+from skrobust.inspection._groups import GroupComparison, check_groups, compare_groups
 from skrobust.inspection._lab import random_from
 from skrobust.inspection._measure import Measured, Settings, measure, weak_columns
 from skrobust.inspection._named import named_estimators
@@ -49,6 +51,10 @@ class RobustnessReport:
         the right answers are lost.
     info : dict
         Threat, attack, seed, date, versions, time.
+    groups : GroupComparison or None
+        Tests between groups, and between models within groups, at ``focus``.
+    explained : Explained or None
+        What the answers hang on, how still reasons hold, what would change some answers.
 
     Examples
     --------
@@ -59,6 +65,8 @@ class RobustnessReport:
     settings: Settings
     focus: float
     info: dict[str, Any]
+    groups: GroupComparison | None = None
+    explained: Explained | None = None
 
     @property
     def diagnostics(self) -> list[Finding]:
@@ -75,11 +83,14 @@ class RobustnessReport:
 
         Parameters
         ----------
-        kind : {"scores", "features", "rows", "diagnostics", "budget"}
+        kind : {"scores", "features", "rows", "diagnostics", "budget", "groups", "changes", \
+"sensitivity", "stability", "counterfactuals", "reasons"}
             ``"scores"``: one row per model, part of the rows (all, each class, each group) and
             radius, with intervals. ``"features"``: what each column does alone. ``"rows"``: the
             smallest radius that breaks each row. ``"diagnostics"``: the findings. ``"budget"``:
-            evaluations per row, and time.
+            evaluations per row, and time. ``"groups"``, ``"changes"``: tests between groups, and
+            against the reference model within each. ``"sensitivity"``, ``"stability"``,
+            ``"counterfactuals"``, ``"reasons"``: why; empty where nothing was explained.
         """
         check_name("kind", kind, RECORDS)
         pandas = import_extra("pandas", "frames")
@@ -104,6 +115,40 @@ class RobustnessReport:
             raise invalid("path", str(path), "the name of an .html file")
         path.write_text(page(self), encoding="utf-8")
         return path
+
+    def model_card(
+        self,
+        model: str | None = None,
+        *,
+        path: str | Path | None = None,
+        date: Any = None,
+        **texts: str,
+    ) -> str:
+        """The figures of one model as a model card in Markdown.
+
+        What was measured, on which rows, against which threat, and what was not tested, in the
+        sections of Mitchell et al. (2019), "Model cards for model reporting", arXiv:1810.03993.
+
+        Parameters
+        ----------
+        model : str, optional
+            Name of the model; needed where the report has several.
+        path : str or Path, optional
+            Where to write it, too; ends in ``.md``.
+        date : date, str or None
+            Of the card; None: today.
+        **texts : str
+            Your own words for a section, by its name in small letters: ``intended_use``,
+            ``training_data``, ``model_details``, ``ethical_considerations``, ...; they come before
+            what was measured.
+
+        Returns
+        -------
+        str
+        """
+        from skrobust.inspection._model_card import card_of
+
+        return card_of(self, model, path, date, texts)
 
     def _repr_html_(self) -> str:
         from skrobust.inspection._html import fragment
@@ -147,6 +192,8 @@ def robustness_report(
     loss: Any = None,
     max_rows: int = 200,
     certify: bool | str | None = None,
+    explain: bool | str = "auto",
+    reference: str | None = None,
 ) -> RobustnessReport:
     """Measure robustness, find the weak spots, and say whether the figures can be trusted.
 
@@ -177,6 +224,11 @@ def robustness_report(
     certify : bool or str, optional
         Whether to prove, too, which rows nothing within a radius can break, as for
         :func:`skrobust.robustness_curve`.
+    explain : bool or "auto"
+        Whether to say what the answers hang on, how still the reasons hold, and what would change
+        some answers; "auto" does what costs little, True all of it, with proofs and more rows.
+    reference : str, optional
+        Name of the model that the others are compared with, group by group: the first by default.
 
     Returns
     -------
@@ -212,7 +264,7 @@ def robustness_report(
         threat=check_threat(threat),
         attack=check_attack(attack),
         weight=sample_weight,
-        groups=_groups(groups, X),
+        groups=None if groups is None else check_groups(groups, X),
         baselines=check_bool("baselines", baselines),
         random_state=_seed(random_state),
         confidence=check_number(
@@ -224,13 +276,19 @@ def robustness_report(
     max_rows = check_integer("max_rows", max_rows, low=10)
     diagnostics = check_bool("diagnostics", diagnostics)
     wanted = _wants_features(features, X)
+    if not (isinstance(explain, str) and explain == "auto"):
+        explain = check_bool("explain", explain)
+    if reference is not None and reference not in named:
+        raise invalid("reference", reference, f"the name of one of the models {list(named)}")
     models = {name: measure(name, model, settings) for name, model in named.items()}
     _check_same_task(models)
     focus = _focus([model.curve for model in models.values()])
     for model in models.values():
         _examine(model, settings, focus, diagnostics, wanted, max_rows)
-    seconds = time.perf_counter() - began
-    return RobustnessReport(models, settings, focus, _info(settings, seconds, len(X)))
+    compared = _compared(models, settings, focus, reference)
+    explained = explain_models(models, settings, focus, explain) if explain and focus else None
+    info = _info(settings, time.perf_counter() - began, len(X))
+    return RobustnessReport(models, settings, focus, info, compared, explained)
 
 
 def _examine(model: Measured, settings: Settings, focus, diagnostics, features, max_rows) -> None:
@@ -272,20 +330,13 @@ def _focus(curves: list[RobustnessCurve]) -> float:
     return float(radii[np.flatnonzero(off == off.min())[-1]])
 
 
-def _groups(groups: Any, X: Any) -> np.ndarray | None:
-    """Group of each row, from the groups themselves or from a column of X."""
-    if groups is None:
+def _compared(models: dict[str, Measured], settings: Settings, focus: float, reference: Any):
+    """The groups, at the radius in focus; None without groups, or where rows have weights."""
+    if settings.groups is None or settings.weight is not None or focus == 0:
         return None
-    if isinstance(groups, str):
-        columns = list(getattr(X, "columns", []))
-        if groups not in columns:
-            raise invalid("groups", groups, f"a column of X (one of {columns[:10]}), or an array")
-        groups = X[groups]
-    found = as_array(groups)
-    if found.shape != (len(X),):
-        raise invalid("groups", groups, f"one group for each of the {len(X)} rows")
-    missing = found != found
-    return np.where(missing, "missing", found.astype(str)) if missing.any() else found
+    measures = {name: model.right_or_loss(focus) for name, model in models.items()}
+    options = dict(confidence=settings.confidence, random_state=settings.random_state)
+    return compare_groups(measures, settings.groups, reference, **options)
 
 
 def _wants_features(features: Any, X: Any) -> bool:

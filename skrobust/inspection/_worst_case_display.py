@@ -18,7 +18,7 @@ from skrobust.metrics import worst_case
 from skrobust.metrics._rows import Rows
 from skrobust.threats import check_threat
 
-__all__ = ["WorstCaseDisplay"]
+__all__ = ["WorstCaseDisplay", "answers", "picture", "step_of"]
 
 
 class WorstCaseDisplay:
@@ -225,6 +225,9 @@ class WorstCaseDisplay:
         same = self.before[i] == self.after[i]
         return f"row {self.labels[i]}: " + (f"stays {self.before[i]}" if same else change)
 
+    def _moved(self, i: int) -> str:
+        return f"moved: {self.after[i]}"
+
     def _bars(self, i: int, line: Any, shown: int) -> None:
         ax, steps = line[0], np.nan_to_num(self._steps(i))
         changed = [j for j in self.leaps if steps[j] != 0]
@@ -278,11 +281,11 @@ class WorstCaseDisplay:
 
     def _images(self, i: int, line: Any, shown: int) -> None:
         low, high = self.x.min(), self.x.max()
-        change = _picture(self.z[i] - self.x[i], average=True)
+        change = picture(self.z[i] - self.x[i], average=True)
         most = max(np.abs(change).max(), 1e-12)
         titles = (
             f"row {self.labels[i]}: {self.before[i]}",
-            f"moved: {self.after[i]}",
+            self._moved(i),
             "difference",
         )
         for one, title, image in zip(line, titles, (self.x[i], self.z[i], None), strict=True):
@@ -291,8 +294,8 @@ class WorstCaseDisplay:
                 bar = one.figure.colorbar(shown_, ax=one, shrink=0.8)
                 bar.ax.tick_params(labelsize="x-small")
             else:
-                picture = _picture(np.clip((image - low) / max(high - low, 1e-12), 0, 1))
-                one.imshow(picture, cmap="gray", vmin=0, vmax=1)
+                grey = picture(np.clip((image - low) / max(high - low, 1e-12), 0, 1))
+                one.imshow(grey, cmap="gray", vmin=0, vmax=1)
             one.set_title(title, fontsize="small")
             one.set(xticks=[], yticks=[])
 
@@ -358,7 +361,7 @@ def _number(value: float) -> str:
     return f"{value:.4g}"
 
 
-def _picture(image: np.ndarray, average: bool = False) -> np.ndarray:
+def picture(image: np.ndarray, average: bool = False) -> np.ndarray:
     """(channels, height, width) as matplotlib wants it: grey or RGB."""
     if average or len(image) not in (3, 4):
         return image.mean(axis=0) if len(image) > 1 else image[0]

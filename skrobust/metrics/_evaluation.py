@@ -88,7 +88,7 @@ class Evaluation:
         self.rows = Rows(X, self.threat.categories)
         self.threat = self.threat.holding(sorted(self.rows.categories))
         self.weight = check_sample_weight(sample_weight, self.rows.values)
-        self.task = task_of(estimator, self.rows, y, loss, tolerance)
+        self.task = self._task(estimator, y, loss, tolerance)
         if (self.task.view.jumps or self.threat.ruled) and isinstance(self.attack, Auto):
             # gradients are 0, or point between whole numbers: search first, as without any
             self.attack = clone(self.attack).set_params(search_first=True)
@@ -98,10 +98,17 @@ class Evaluation:
         none = np.zeros(len(self.rows), dtype=np.int64)
         self.clean = Found(self.rows.values, *self.task.clean, none, none)
 
-    def worst(self, radius: float, generator: torch.Generator, start: Found | None = None) -> Found:
-        """The worst rows within ``radius``, ``start`` (found within a smaller one) included."""
+    def _task(self, estimator: Any, y: Any, loss: Any, tolerance: float | None):
+        """What is asked of the model; whoever asks for something else overrides this."""
+        return task_of(estimator, self.rows, y, loss, tolerance)
+
+    def worst(
+        self, radius: float | np.ndarray, generator: torch.Generator, start: Found | None = None
+    ) -> Found:
+        """The worst rows within ``radius`` (one for all, or one per row, each > 0), ``start``
+        (found within a smaller one) included."""
         found = self.clean if start is None else start
-        if radius == 0:
+        if np.ndim(radius) == 0 and radius == 0:
             return found
         task = self.task
         for climb in task.climbs():

@@ -1,0 +1,423 @@
+"""The monitor: false alarms, delay and power against river's detectors, real drift, and what it costs.
+
+    OMP_NUM_THREADS=1 python benchmarks/monitor.py                       # all but --acs, a quarter of an hour
+    OMP_NUM_THREADS=1 python benchmarks/monitor.py --part alarms --streams 1000
+    OMP_NUM_THREADS=1 python benchmarks/monitor.py --part delay cost
+    OMP_NUM_THREADS=1 python benchmarks/monitor.py --part acs --acs FOLDER
+
+Each part prints one markdown table of one run.
+
+alarms  Streams of real rows (breast cancer, digits: rows drawn with replacement, reference and stream
+        alike) in which nothing changes. Share of the streams with an alarm at any look, against the
+        rate that was asked for; and the same of river's detectors at their defaults, one per column.
+delay   Changes injected at row 1,000 of a stream of 3,000; rows until the alarm (median over the streams
+        in which it came after the change), share found, share with an alarm before the change. river's
+        ADWIN, PageHinkley and KSWIN watch every column, the confidence, the margin and the suspicion of
+        the same rows, DDM-like detectors the errors: alarm when any of them says so. "budget": the same
+        detectors with the one parameter that sets their false alarms chosen so that as many of --quiet
+        unchanged streams of 3,000 rows alarm as ours may (the strictest of a small grid if none does;
+        KSWIN only at its default, for it takes seconds a stream).
+acs     FOLDER holds employment_MA_reference.pq, employment_MA_analysis.pq and
+        employment_MA_analysis_target.pq (unzipped from nannyml's wheel; read by polars): American
+        Community Survey, Massachusetts, 2015 for reference, 2016 to 2018 in operation.
+cost    Processor time of watching a batch, as a share of predicting it: when the answers are handed over
+        (``outputs=``, which is what ``monitor.predict`` does), and when the monitor asks for them itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+import sklearn
+import sklearn.compose
+from sklearn.datasets import load_breast_cancer, load_digits, make_classification
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OrdinalEncoder, StandardScaler
+from sklearn.svm import SVC
+
+from skrobust import LpBall, RobustClassifier, RobustnessMonitor, worst_case
+from skrobust.metrics._rows import Rows
+from skrobust.monitoring._setup import watch
+
+RATE = 0.05
+
+
+def table(columns, rows) -> None:
+    print("| " + " | ".join(columns) + " |\n|" + "---|" * len(columns))
+    for row in rows:
+        print("| " + " | ".join(map(str, row)) + " |", flush=True)
+    print()
+
+
+# False alarms ---------------------------------------------------------------------------------
+
+
+def real(name: str):
+    """(model, pool of rows it was not trained on, their labels, threat)."""
+    X, y = (load_breast_cancer if name == "breast cancer" else load_digits)(return_X_y=True)
+    X = X[:, X.std(axis=0) > 0.5] if name == "digits" else X
+    order = np.random.default_rng(0).permutation(len(X))
+    train, rest = order[: len(X) // 2], order[len(X) // 2 :]
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1)).fit(X[train], y[train])
+    return model, X[rest], y[rest], LpBall(scale="std").bind(X[train])
+
+
+RATES = (0.01, 0.05, 0.1, 0.2)
+
+
+def peak(name: str, seed: int, real_rows) -> float:
+    """Largest logarithm of the evidence at any look at a stream in which nothing changes."""
+    model, X, y, threat = real_rows
+    random = np.random.default_rng([7, seed])
+    ref, new = (random.integers(len(X), size=n) for n in (400, 800))
+    monitor = RobustnessMonitor(
+        model, radius=0.2, threat=threat, max_rows=None, random_state=seed
+    ).fit(X[ref], y[ref])  # fmt: skip
+    for low in range(0, len(new), 200):
+        monitor.update(X[new[low : low + 200]], y[new[low : low + 200]])
+    with monitor._store.transaction() as db:
+        state, _ = monitor._ledger(db).load()
+    return max(state.peak_all, float((state.peak + monitor._setup.log_weights).max()))
+
+
+def alarms(n_streams: int) -> None:
+    rows = []
+    for name in ("breast cancer", "digits"):
+        parts, began = real(name), time.process_time()
+        n = n_streams if name == "breast cancer" else max(n_streams // 5, 1)
+        peaks = np.array([peak(name, seed, parts) for seed in range(n)])
+        shares = [f"{np.mean(peaks >= -np.log(rate)):.3f}" for rate in RATES]
+        rows.append([name, n, 16, *shares, f"{time.process_time() - began:.0f}"])
+    print("False alarms where nothing changes: any look, any stream, no effect-size gate\n")
+    asked = [f"rate {rate}" for rate in RATES]
+    table(["rows", "streams", "looks", *asked, "seconds"], rows)
+
+
+# Delay and power ------------------------------------------------------------------------------
+
+START, LENGTH, BATCH = 1000, 3000, 100
+
+
+def bench_data():
+    X, y = make_classification(
+        60_000, 10, n_informative=5, n_redundant=3, flip_y=0.05, random_state=1
+    )
+    threat = LpBall(scale="std").bind(X[:2000])
+    return LogisticRegression().fit(X[:2000], y[:2000]), X[2000:], y[2000:], threat
+
+
+def change(kind, model, threat, X, y, seed):
+    X, y, random = X.copy(), y.copy(), np.random.default_rng([9, seed])
+    after = np.arange(len(X)) >= START
+    if kind == "mean +0.5 std":
+        X[after, 0] += 0.5 * X[:, 0].std()
+    elif kind == "variance x2":
+        X[after, 0] = X[:, 0].mean() + np.sqrt(2) * (X[after, 0] - X[:, 0].mean())
+    elif kind == "sensor stuck":
+        X[after, 3] = X[START, 3]
+    elif kind == "5% attacked":
+        hit = np.flatnonzero(after & (random.random(len(X)) < 0.05))
+        moved = worst_case(model, X[hit], y[hit], radius=0.3, threat=threat, random_state=0)
+        X[hit] = moved.X
+    elif kind == "20% labels swapped":
+        flip = after & (random.random(len(X)) < 0.2)
+        y = np.where(flip, 1 - y, y)
+    return X, y
+
+
+KINDS = ("mean +0.5 std", "variance x2", "sensor stuck", "5% attacked", "20% labels swapped")
+
+
+def ours(model, threat, ref, stream, seed):
+    monitor = RobustnessMonitor(
+        model, radius=0.3, threat=threat, false_alarm_rate=RATE, random_state=seed, max_rows=None
+    ).fit(*ref)
+    for low in range(0, LENGTH, BATCH):
+        state = monitor.update(*(part[low : low + BATCH] for part in stream))
+        if state.alarm:
+            return low + BATCH
+    return None
+
+
+def statistics(model, threat, ref, stream):
+    """What ours watches, as numbers: standardised by the reference, and errors 0 or 1."""
+    monitor = RobustnessMonitor(model, radius=0.3, threat=threat, random_state=0).fit(*ref)
+    rows = Rows(stream[0])
+    found = watch(monitor._setup, monitor.probe_, rows, rows.values, None, stream[1])
+    keep = [k for k, s in enumerate(monitor._setup.streams) if s.name != "prediction"]
+    names = [monitor._setup.streams[k].name for k in keep]
+    rows = Rows(ref[0])
+    known = watch(monitor._setup, monitor.probe_, rows, rows.values, None, ref[1]).values[:, keep]
+    center, scale = known.mean(axis=0), known.std(axis=0) + 1e-12
+    values = found.values[:, keep]
+    errors = {"error", "robust error"}
+    plain = [k for k, name in enumerate(names) if name not in errors]
+    return (values[:, plain] - center[plain]) / scale[plain], values[:, names.index("error")]
+
+
+def river_detectors():
+    """name: (makes a detector from its parameter, grid from its default to stricter, of errors)"""
+    from river import drift
+    from river.drift import binary
+
+    return {
+        "ADWIN": (lambda d: drift.ADWIN(delta=d), (0.002, 1e-5, 1e-10), False),
+        "PageHinkley": (
+            lambda t: drift.PageHinkley(threshold=t), (50, 100, 200, 400), False,
+        ),
+        "KSWIN": (
+            lambda a: drift.KSWIN(alpha=a, seed=0), (0.005,), False,
+        ),
+        "DDM": (lambda t: binary.DDM(drift_threshold=t), (3, 5), True),
+        "EDDM": (lambda b: binary.EDDM(beta=b), (0.9, 0.5), True),
+        "HDDM_A": (lambda c: binary.HDDM_A(drift_confidence=c), (0.001, 1e-6), True),
+    }  # fmt: skip
+
+
+def theirs(make, values) -> int | None:
+    """First row at which any of the streams' detectors says drift; the reference comes first."""
+    first = None
+    for column in values.T if values.ndim == 2 else [values]:
+        detector = make()
+        for k, value in enumerate(column[:first] if first is not None else column):
+            detector.update(value)
+            if detector.drift_detected and k >= N_WARM:
+                first = k + 1
+                break
+    return None if first is None else first - N_WARM
+
+
+N_WARM = 500  # reference rows that river's detectors see before the stream
+
+
+def one(kind, model, X, y, threat, seed):
+    random = np.random.default_rng([3, seed])
+    order = random.permutation(len(X))
+    ref, new = order[:2000], order[2000 : 2000 + LENGTH]
+    stream = change(kind, model, threat, X[new], y[new], seed)
+    return (X[ref], y[ref]), stream
+
+
+def delay(n_streams: int, n_quiet: int, only: list[str] | None) -> None:
+    model, X, y, threat = bench_data()
+    try:
+        detectors = river_detectors()
+    except ImportError:
+        print("river is not installed: only the monitor itself is measured.\n")
+        detectors = {}
+    warm = lambda ref, stream: tuple(
+        np.concatenate([r[-N_WARM:], s]) for r, s in zip(ref, stream, strict=True)
+    )
+    quiet = []
+    for seed in range(n_quiet if detectors else 0):
+        ref, stream = one("none", model, X, y, threat, 1000 + seed)
+        quiet.append(statistics(model, threat, ref, warm(ref, stream)))
+    chosen, at_default = {}, {}
+    for name, (make, grid, of_errors) in detectors.items():
+        for value in grid:
+            hits = sum(
+                theirs(lambda v=value, m=make: m(v), q[1] if of_errors else q[0]) is not None
+                for q in quiet
+            )
+            at_default.setdefault(name, hits / max(n_quiet, 1))
+            chosen[name] = (value, hits / max(n_quiet, 1))
+            if hits <= RATE * n_quiet:
+                break
+    rows = []
+    for kind in only or KINDS:
+        found: dict[str, list] = {}
+        for seed in range(n_streams):
+            ref, stream = one(kind, model, X, y, threat, seed)
+            found.setdefault("RobustnessMonitor", []).append(ours(model, threat, ref, stream, seed))
+            if not detectors:
+                continue
+            numbers, errors = statistics(model, threat, ref, warm(ref, stream))
+            for name, (make, grid, of_errors) in detectors.items():
+                if of_errors and "labels" not in kind and "attacked" not in kind:
+                    continue
+                values = errors if of_errors else numbers
+                settings = {grid[0]: name} | {chosen[name][0]: f"{name}, budget"}
+                for value, label in settings.items():
+                    when = theirs(lambda v=value, m=make: m(v), values)
+                    found.setdefault(label, []).append(when)
+        for name, when in found.items():
+            when = np.array([np.inf if w is None else w for w in when], dtype=float)
+            after = when[(when > START) & np.isfinite(when)] - START
+            plain = name.removesuffix(", budget")
+            false = {"RobustnessMonitor": f"<= {RATE} (promised)"}.get(name)
+            false = false or (
+                f"{chosen[plain][1]:.2f} ({chosen[plain][0]:g})" if name != plain
+                else f"{at_default[plain]:.2f}"
+            )  # fmt: skip
+            rows.append([
+                kind, name, f"{np.median(after):.0f}" if len(after) else "-",
+                f"{len(after) / len(when):.2f}", f"{np.mean(when <= START):.2f}", false,
+            ])  # fmt: skip
+    print(
+        f"Delay; change at row {START} of {LENGTH}, {n_streams} streams each, looks of {BATCH} rows\n"
+    )
+    columns = [
+        "change",
+        "detector",
+        "median delay",
+        "found",
+        "alarm before",
+        "alarms of quiet streams",
+    ]
+    table(columns, rows)
+
+
+# Real drift -----------------------------------------------------------------------------------
+
+
+def acs(folder: str | None) -> None:
+    files = ("employment_MA_reference.pq", "employment_MA_analysis.pq")
+    if folder is None or not all((Path(folder) / name).exists() for name in files):
+        print("acs: skipped. --acs FOLDER must hold", " and ".join(files), "(nannyml's wheel).\n")
+        return
+    try:
+        import polars
+    except ImportError:
+        print("acs: skipped, polars is not installed.\n")
+        return
+    ref, new = (polars.read_parquet(Path(folder) / name) for name in files)
+    target = polars.read_parquet(Path(folder) / "employment_MA_analysis_target.pq")
+    new = new.join(target, on="id")
+    columns = [
+        c
+        for c in ref.columns
+        if c not in ("id", "employed", "year", "prediction", "predicted_probability")
+    ]
+    texts = [polars.col(c).cast(polars.String) for c in columns if c != "AGEP"]
+    frame = lambda part: part.select([polars.col("AGEP"), *texts]).to_pandas()
+    order = np.random.default_rng(0).permutation(len(ref))
+    train, rest = ref[order[:30_000]], ref[order[30_000:]]
+    encoder = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1)
+    model = make_pipeline(
+        sklearn.compose.make_column_transformer(
+            (encoder, [c for c in columns if c != "AGEP"]), remainder="passthrough"
+        ),
+        HistGradientBoostingClassifier(random_state=0),
+    ).fit(frame(train), train["employed"].to_numpy())
+    cut = len(rest) - 8000
+    held, quiet = rest[:cut], rest[cut:]
+    rows = []
+    for year, part in [(2015, quiet)] + [
+        (y, new.filter(polars.col("year") == y)) for y in (2016, 2017, 2018)
+    ]:
+        monitor = RobustnessMonitor(
+            model, radius=2.0, threat=LpBall(scale=1.0), false_alarm_rate=0.01, random_state=0,
+            max_rows=None, min_effect=0.0,
+        ).fit(frame(held), held["employed"].to_numpy())  # fmt: skip
+        part = part[np.random.default_rng(1).permutation(len(part))[:8000]]
+        X, y = frame(part), part["employed"].to_numpy()
+        when = None
+        for low in range(0, len(X), 1000):
+            state = monitor.update(X[low : low + 1000], y[low : low + 1000])
+            if state.alarm and when is None:
+                when = low + 1000
+        now = monitor.frame("now").set_index("stream")["effect"]
+        rows.append([
+            year, len(X), f"{model.score(X, y):.4f}", when or "none",
+            "; ".join(f"{r.cause}: {', '.join(r.features)}" for r in state.reasons) or "-",
+            f"{now.idxmax()} {now.max():.3f}",
+        ])  # fmt: skip
+    print(
+        "ACS employment, Massachusetts; each year against held-out rows of 2015 (no effect-size gate)\n"
+    )
+    table(["year", "rows", "accuracy", "rows until alarm", "causes", "largest effect"], rows)
+
+
+# Cost -----------------------------------------------------------------------------------------
+
+
+def cost() -> None:
+    X, y = make_classification(24_000, 20, n_informative=8, random_state=0)
+    train, ref, new = slice(0, 3000), slice(3000, 6000), slice(6000, 16_000)
+    threat = LpBall(scale="std").bind(X[train])
+    models = {
+        "random forest, 100 trees": RandomForestClassifier(random_state=0),
+        "boosted trees, 200": HistGradientBoostingClassifier(max_iter=200, random_state=0),
+        "SVC, rbf": SVC(),
+        "nearest neighbours": make_pipeline(StandardScaler(), KNeighborsClassifier()),
+        "MLP 500-500": make_pipeline(
+            StandardScaler(), MLPClassifier((500, 500), max_iter=5, random_state=0)
+        ),
+        "MLP 100": MLPClassifier(max_iter=20, random_state=0),
+        "RobustClassifier": RobustClassifier(max_epochs=2, random_state=0),
+        "logistic regression": make_pipeline(StandardScaler(), LogisticRegression()),
+    }
+    rows = []
+    for name, model in models.items():
+        model.fit(X[train], y[train])
+        ask = getattr(model, "predict_proba", None) or model.decision_function
+        outputs = ask(X[new])
+        predict = seconds(lambda m=model: m.predict(X[new]))
+        row = [name, f"{1e6 * predict / 10_000:.1f}"]
+        for max_rows in (500, "auto"):
+            monitor = RobustnessMonitor(
+                model, radius=0.2, threat=threat, max_rows=max_rows, random_state=0
+            ).fit(X[ref], y[ref])
+            given = seconds(lambda m=monitor, o=outputs: m.update(X[new], outputs=o))
+            asked = seconds(lambda m=monitor: m.update(X[new]))
+            row += [f"{given / predict:.1%}", f"{asked / predict:.1%}"]
+        rows.append([*row, monitor.max_rows_])
+    print("Cost; batches of 10,000 rows of 20 columns, processor time\n")
+    columns = [
+        "model",
+        "us/row",
+        "500 rows, outputs given",
+        "500 rows, asked",
+        "auto, given",
+        "auto, asked",
+        "auto: rows",
+    ]
+    table(columns, rows)
+
+
+def seconds(work) -> float:
+    found = []
+    for _ in range(5):
+        began = time.process_time()
+        work()
+        found.append(time.process_time() - began)
+    return float(np.median(found))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--part", nargs="+", choices=("alarms", "delay", "acs", "cost"))
+    parser.add_argument("--streams", type=int, default=None, help="per setting")
+    parser.add_argument(
+        "--quiet", type=int, default=60, help="unchanged streams for river's budget"
+    )
+    parser.add_argument("--changes", nargs="+", choices=KINDS, default=None)
+    parser.add_argument("--acs", default=None, metavar="FOLDER")
+    args = parser.parse_args()
+    warnings.filterwarnings("ignore", message=".*torch view.*")
+    warnings.filterwarnings("ignore", category=sklearn.exceptions.ConvergenceWarning)
+    print(
+        f"Python {platform.python_version()}, numpy {np.__version__}, scikit-learn {sklearn.__version__}\n"
+    )
+    parts = args.part or ["alarms", "delay", "cost", "acs"]
+    if "alarms" in parts:
+        alarms(args.streams or 1000)
+    if "delay" in parts:
+        delay(args.streams or 20, args.quiet, args.changes)
+    if "cost" in parts:
+        cost()
+    if "acs" in parts:
+        acs(args.acs)
+
+
+if __name__ == "__main__":
+    main()

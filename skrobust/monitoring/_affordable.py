@@ -1,0 +1,45 @@
+"""How many rows of a batch can be looked at for a tenth of what predicting the batch costs."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+
+from skrobust.metrics._rows import Rows
+
+__all__ = ["SHARE", "rows_for"]
+
+SHARE = 0.1
+LEAST = 10
+SAFETY = 0.8  # clocks are noisy
+
+
+def rows_for(monitor: Any, rows: Rows) -> int:
+    """Measured with the reference as the batch, in processor time: cost of an update is
+    ``a + b * rows looked at``."""
+    from sklearn.base import clone
+
+    trial = clone(monitor, safe=False).set_params(store=None, max_rows=None)
+    trial.estimator, trial.random_state = monitor.estimator, 0
+    trial.__dict__.update(probe_=monitor.probe_, _like=monitor._like)
+    trial._begin(trial._opened(), monitor._setup, 0, "", {})
+    n = len(rows)
+    predict = _seconds(lambda: monitor.probe_.ask(rows.given))
+    sizes = np.array([max(monitor.window, 50), 4 * max(monitor.window, 50)])
+    parts = [rows.wrap(rows.values[np.arange(size) % n]) for size in sizes]
+    few, many = (_seconds(lambda part=part: trial.update(part)) for part in parts)
+    each = max((many - few) / (sizes[1] - sizes[0]), 1e-9)
+    fixed = max(few - each * sizes[0], 0.0)
+    return int(np.clip(SAFETY * (SHARE * predict - fixed) / each, LEAST, n))
+
+
+def _seconds(work: Any) -> float:
+    """Processor time of one call, the smallest of some."""
+    found = []
+    for _ in range(4):
+        began = time.process_time()
+        work()
+        found.append(time.process_time() - began)
+    return min(found)

@@ -1,0 +1,166 @@
+"""The store as tidy tables."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from skrobust._compat import import_extra
+from skrobust._params import check_name
+from skrobust.metrics._rows import Rows
+from skrobust.monitoring._result import reasons_of
+from skrobust.monitoring._sequential import SIDES, effect_of
+from skrobust.monitoring._windows import Record, State
+
+__all__ = ["frame", "history", "now"]
+
+COLUMNS = [
+    "life", "look", "rows", "stream", "group", "n", "reference", "mean", "missing", "effect",
+    "evidence", "alarm",
+]  # fmt: skip
+
+
+def frame(monitor: Any, kind: str) -> Any:
+    check_name("kind", kind, KINDS)
+    return KINDS[kind](monitor)
+
+
+def history(monitor: Any) -> Iterator[dict]:
+    """One record per look and stream. ``evidence`` is a share: an alarm takes 1."""
+    setup, limit = monitor._setup, -np.log(monitor.false_alarm_rate)
+    need = limit - setup.log_weights
+    alarmed = _alarms(monitor)
+    query = (
+        "SELECT number, n_given, record, time FROM windows WHERE life = ? ORDER BY number"
+    )  # fmt: skip
+    for look, rows, data, time in monitor._store.read(query, monitor.life_):
+        record = Record.from_bytes(data, len(setup.streams))
+        for k, stream in enumerate(setup.streams):
+            n, mean, missing, _, value = record.numbers[k]
+            if n == 0:
+                continue
+            yield {
+                "life": monitor.life_, "look": look, "rows": rows, "stream": stream.name,
+                "group": stream.group, "n": int(n), "reference": setup.center[k], "mean": mean,
+                "missing": missing, "effect": effect_of(record.cells[k][None], _side(stream)),
+                "evidence": value / need[k], "alarm": look >= alarmed.get(stream.name, np.inf),
+                "time": time,
+            }  # fmt: skip
+
+
+def now(monitor: Any) -> list[dict]:
+    """One record per stream, over the last looks."""
+    setup, limit = monitor._setup, -np.log(monitor.false_alarm_rate)
+    data = monitor._store.read("SELECT state FROM lives WHERE id = ?", monitor.life_)[0][0]
+    state = State.from_bytes(setup, data)
+    value = state.evidence.log_value()
+    query = "SELECT record FROM windows WHERE life = ? ORDER BY number DESC LIMIT 64"
+    last = [
+        Record.from_bytes(blob, len(setup.streams))
+        for (blob,) in monitor._store.read(query, monitor.life_)
+    ][::-1]
+    found = []
+    for k, stream in enumerate(setup.streams):
+        numbers = np.array([r.numbers[k] for r in last if r.numbers[k, 0] > 0]).reshape(-1, 5)[-8:]
+        cells = np.array([r.cells[k] for r in last if r.numbers[k, 0] > 0])
+        weights = numbers[:, 0] if len(numbers) else None
+        found.append(
+            {
+                "stream": stream.name,
+                "group": stream.group,
+                "n": int(state.pools[k].sum() - setup.pools[k].sum()),
+                "reference": setup.center[k],
+                "mean": np.average(numbers[:, 1], weights=weights) if len(numbers) else np.nan,
+                "missing": np.average(numbers[:, 2], weights=weights) if len(numbers) else np.nan,
+                "effect": effect_of(cells, _side(stream)) if len(cells) else 0.0,
+                "evidence": value[k] / (limit - setup.log_weights[k]),
+                "alarm": bool(state.alarmed[k]),
+            }
+        )
+    return found
+
+
+def _side(stream: Any) -> int:
+    return SIDES.index(stream.side)
+
+
+def _alarms(monitor: Any) -> dict[str, int]:
+    """Stream and the look of its alarm."""
+    query = "SELECT reason, number FROM alarms WHERE life = ?"
+    return {
+        json.loads(text)["features"][0]: look
+        for text, look in monitor._store.read(query, monitor.life_)
+    }
+
+
+def _history_frame(monitor: Any) -> Any:
+    pandas = import_extra("pandas", "frames")
+    return pandas.DataFrame(history(monitor), columns=[*COLUMNS, "time"])[COLUMNS]
+
+
+def _now_frame(monitor: Any) -> Any:
+    return import_extra("pandas", "frames").DataFrame(now(monitor))
+
+
+def _alarm_frame(monitor: Any) -> Any:
+    pandas = import_extra("pandas", "frames")
+    columns = ["cause", "stream", "effect", "since", "action", "text", "advice"]
+    return pandas.DataFrame(
+        [
+            {**r.__dict__, "stream": r.features[0], "text": str(r)}
+            for r in reasons_of(monitor)
+        ],
+        columns=columns,
+    )  # fmt: skip
+
+
+def _row_frame(monitor: Any) -> Any:
+    """Flagged and labelled rows, in the columns of X."""
+    pandas = import_extra("pandas", "frames")
+    query = (
+        "SELECT id, x, watched, flagged, label FROM rows WHERE life = ? AND "
+        "(flagged = 1 OR y IS NOT NULL) AND looked = 1 ORDER BY seq"
+    )
+    found = monitor._store.read(query, monitor.life_)
+    setup = monitor._setup
+    ids, x, watched, flagged, label = zip(*found, strict=True) if found else ([],) * 5
+    values = np.frombuffer(b"".join(x)).reshape(len(ids), *setup.row_shape)
+    kept = np.frombuffer(b"".join(watched)).reshape(len(ids), -1) if found else np.empty((0, 6))
+    table = pandas.DataFrame(_columns(monitor, values))
+    table.insert(0, "id", list(ids))
+    answers = kept[:, 5]
+    if setup.classes is not None:
+        answers = [setup.classes[int(k)] for k in answers]
+    extra = {
+        "prediction": answers,
+        "margin": kept[:, 1],
+        "near": kept[:, 0] > 0,
+        "suspicion": kept[:, 2],
+        "flagged": np.array(flagged, dtype=bool),
+        "label": [None if word is None else json.loads(word) for word in label],
+    }
+    taken = {name: (f"{name}_" if name in table.columns else name) for name in extra}
+    return table.assign(**{taken[name]: values for name, values in extra.items()})
+
+
+def _columns(monitor: Any, values: np.ndarray) -> dict[str, Any]:
+    """The rows as the user gave them, column by column."""
+    words = monitor._store.read("SELECT categories FROM lives WHERE id = ?", monitor.life_)[0][0]
+    categories = {int(k): v for k, v in json.loads(words).items()}
+    if hasattr(monitor, "_like") and hasattr(monitor._like, "columns"):
+        rows = Rows(monitor._like, categories)
+        wrapped = rows.wrap(values)
+        return {str(name): wrapped[name].to_numpy() for name in wrapped.columns}
+    flat = values.reshape(len(values), -1)
+    return {name: flat[:, k] for k, name in enumerate(monitor._setup.names)}
+
+
+KINDS = {
+    "history": _history_frame,
+    "now": _now_frame,
+    "alarms": _alarm_frame,
+    "rows": _row_frame,
+}

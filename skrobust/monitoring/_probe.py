@@ -1,0 +1,249 @@
+"""What a model makes of rows: its answers, how near its boundary they lie, how suspicious they are."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from sklearn.covariance import LedoitWolf
+
+from skrobust._torch import to_numpy, to_tensor
+from skrobust.exceptions import invalid
+from skrobust.metrics._rows import Rows, quiet_names
+from skrobust.metrics._tasks import is_regression
+from skrobust.metrics._view import torch_view
+from skrobust.threats import Threat
+
+__all__ = ["Answers", "Margins", "Probe", "Shape"]
+
+FAR = 1e6  # steps to a boundary that no slope leads to
+COPIES = 1  # random places within the radius, where there is no gradient
+
+
+class Answers(NamedTuple):
+    """Per row: class numbers (n,) and class scores, or predicted values (n, k) twice."""
+
+    answer: np.ndarray
+    score: np.ndarray
+
+
+class Margins(NamedTuple):
+    """Per row.
+
+    ``distance``: to the boundary, in steps of the threat, to first order (without a gradient: the
+    gap between the two best scores); of a regressor minus how far the output moves within the
+    radius. ``near``: whether one gradient step (or a random one) within the radius changes the class.
+    ``push``: the movement within the radius that speaks most for the present answer.
+    """
+
+    distance: np.ndarray
+    near: np.ndarray
+    push: np.ndarray | None
+
+
+class Shape(NamedTuple):
+    """Centre, scale and precision of rows, for telling what lies off the data."""
+
+    center: np.ndarray
+    scale: np.ndarray
+    precision: np.ndarray
+
+    @classmethod
+    def of(cls, values: np.ndarray) -> Shape:
+        flat = values.reshape(len(values), -1)
+        with np.errstate(all="ignore"):
+            center = np.nan_to_num(np.nanmean(flat, axis=0))
+            scale = np.nanstd(flat, axis=0)
+        scale = np.where(np.isfinite(scale) & (scale > 1e-12), scale, np.inf)
+        steps = np.nan_to_num((flat - center) / scale)
+        return cls(center, scale, LedoitWolf(assume_centered=True).fit(steps).precision_)
+
+    def steps(self, values: np.ndarray) -> np.ndarray:
+        return np.nan_to_num((values.reshape(len(values), -1) - self.center) / self.scale)
+
+    def length(self, values: np.ndarray) -> np.ndarray:
+        """Mahalanobis length of each row."""
+        z = self.steps(values)
+        return np.sqrt(np.maximum(((z @ self.precision) * z).sum(axis=1), 0))
+
+    def along(self, values: np.ndarray, push: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """How far rows lie off the data in the direction of ``push``.
+
+        In standard errors (the likelihood ratio test of Gaussian rows moved by a multiple of the
+        push), and that multiple itself.
+        """
+        z, u = self.steps(values), np.nan_to_num(push.reshape(len(push), -1) / self.scale)
+        own = ((u @ self.precision) * u).sum(axis=1)
+        both = ((u @ self.precision) * z).sum(axis=1)
+        own = np.where(own > 1e-12, own, np.inf)
+        return both / np.sqrt(own), both / own
+
+
+class Probe:
+    """A fitted estimator, asked for no more than what a monitor watches."""
+
+    def __init__(
+        self, estimator: Any, threat: Threat, radius: float, rows: Rows, known: Any = None
+    ):
+        """``known``: what has a ``response`` and ``classes`` found earlier, on more rows."""
+        if isinstance(estimator, type) or not hasattr(estimator, "predict"):
+            raise invalid(
+                "estimator", estimator, "a fitted estimator with predict", "Call its fit first.",
+                TypeError,
+            )  # fmt: skip
+        self.estimator, self.threat, self.radius = estimator, threat, radius
+        self.regression = is_regression(estimator)
+        if known is None:
+            self.classes = None if self.regression else _classes(estimator, rows)
+            self.response = self._response(rows)
+        else:
+            self.classes, self.response = known.classes, known.response
+        view = torch_view(estimator, rows)
+        self.view = None if view is None or view.jumps else view
+
+    def answers(self, given: Any, outputs: Any = None) -> Answers:
+        """Ask the model; or take what it said before, ``outputs``."""
+        if outputs is None:
+            outputs = self.ask(given)
+        n = len(given)
+        outputs = np.asarray(outputs)
+        if len(outputs) != n:
+            raise ValueError(f"outputs has {len(outputs)} rows, X has {n}.")
+        if self.regression:
+            values = outputs.reshape(n, -1).astype(np.float64)
+            return Answers(values, values)
+        if outputs.ndim == 2 and outputs.shape[1] == len(self.classes):
+            return Answers(outputs.argmax(axis=1), outputs.astype(np.float64))
+        if self.response == "decision_function" and outputs.dtype.kind == "f":
+            both = np.column_stack([-outputs.ravel(), outputs.ravel()])
+            return Answers(both.argmax(axis=1), both)
+        codes = self.coded(outputs.reshape(n))
+        return Answers(codes, np.eye(len(self.classes))[codes])
+
+    def ask(self, given: Any) -> np.ndarray:
+        """Class probabilities (or scores, or labels), or predicted values."""
+        with quiet_names():
+            return np.asarray(getattr(self.estimator, self.response)(given))
+
+    def coded(self, labels: Any) -> np.ndarray:
+        """Class numbers; -1 for a label that the model does not know."""
+        place = {label: k for k, label in enumerate(self.classes)}
+        return np.array([place.get(label, -1) for label in np.asarray(labels).tolist()], dtype=int)
+
+    def margins(self, values: np.ndarray, rows: Rows, answers: Answers, seed) -> Margins:
+        """One forward and backward pass, and one more forward pass where the slope leads.
+
+        Rows outside the bounds that the user gave cannot be: they count as on the boundary.
+        """
+        inside = self._inside(values)
+        if not inside.all():
+            found = Margins(np.zeros(len(values)), ~inside, np.zeros_like(values, dtype=float))
+            if inside.any():
+                part = Answers(*(field[inside] for field in answers))
+                for whole, some in zip(
+                    found, self._margins(values[inside], rows, part, seed), strict=True
+                ):
+                    if some is not None:
+                        whole[inside] = some
+            return found
+        return self._margins(values, rows, answers, seed)
+
+    def check(self, values: np.ndarray) -> None:
+        """The threat's own errors: not bound, bounds that leave reference rows outside, shapes."""
+        self._region(to_tensor(values))
+
+    def _inside(self, values: np.ndarray) -> np.ndarray:
+        """Rows that the threat's bounds allow."""
+        try:
+            self._region(to_tensor(values))
+            return np.ones(len(values), dtype=bool)
+        except ValueError:
+            if len(values) == 1:
+                return np.zeros(1, dtype=bool)
+            half = len(values) // 2
+            return np.concatenate([self._inside(values[:half]), self._inside(values[half:])])
+
+    def _margins(self, values: np.ndarray, rows: Rows, answers: Answers, seed) -> Margins:
+        if self.view is None or not self.view.differentiable:
+            return self._by_chance(values, rows, answers, seed)
+        with self.view.evaluating():
+            x = to_tensor(values, device=self.view.device)
+            region = self._region(x)
+            x = x.detach().requires_grad_(True)
+            value = self._goal(self.view.forward(x), answers)
+            (slope,) = torch.autograd.grad(value.sum(), x)
+            slope, x, value = torch.nan_to_num(slope), x.detach(), value.detach()
+            up, down = region.steepest(slope), region.steepest(-slope)
+            gain, loss = (_inner(slope, part) for part in (up - x, x - down))
+            push = np.nan_to_num(to_numpy(up - x))
+            if self.regression:
+                distance = -to_numpy(torch.maximum(gain, loss))
+                return Margins(distance, np.zeros(len(values), dtype=bool), push)
+            with torch.no_grad():
+                near = to_numpy(self._goal(self.view.forward(down), answers) <= 0)
+            steps = self.radius * to_numpy(value) / np.maximum(to_numpy(loss), 1e-300)
+        distance = np.where(to_numpy(loss) > 0, np.clip(steps, -FAR, FAR), FAR)
+        return Margins(distance, near, push)
+
+    def _region(self, x: torch.Tensor) -> Any:
+        return self.threat.region(x, max(self.radius, 1e-12))
+
+    def _goal(self, outputs: torch.Tensor, answers: Answers) -> torch.Tensor:
+        """Logit of the answer minus the best other one; of a regressor the sum of its outputs."""
+        outputs = outputs.reshape(len(outputs), -1)
+        if self.regression:
+            return outputs.sum(dim=1)
+        if outputs.shape[1] == 1:
+            outputs = torch.cat([torch.zeros_like(outputs), outputs], dim=1)
+        code = torch.as_tensor(np.maximum(answers.answer, 0), device=outputs.device)[:, None]
+        others = outputs.scatter(1, code, -torch.inf).amax(dim=1)
+        return outputs.gather(1, code)[:, 0] - others
+
+    def _by_chance(self, values, rows: Rows, answers: Answers, seed) -> Margins:
+        """Without a slope: the gap of the scores, and a few random places within the radius."""
+        generator = torch.Generator().manual_seed(int(seed))
+        region = self._region(to_tensor(values))
+        change = np.zeros(len(values))
+        for _ in range(COPIES):
+            moved = region.realize(region.sample(generator))
+            other = self.answers(rows.wrap(to_numpy(moved))).answer
+            gap = np.abs(other - answers.answer).reshape(len(values), -1).max(axis=1)
+            change = np.maximum(change, gap)
+        if self.regression:
+            return Margins(-change, np.zeros(len(values), dtype=bool), None)
+        best = np.sort(answers.score, axis=1)
+        gap = best[:, -1] - best[:, -2] if best.shape[1] > 1 else best[:, -1]
+        return Margins(gap, change > 0, None)
+
+    def _response(self, rows: Rows) -> str:
+        """The richest answer that decides as ``predict`` does."""
+        if self.regression:
+            return "predict"
+        with quiet_names():
+            labels = self.coded(np.asarray(self.estimator.predict(rows.given)).reshape(len(rows)))
+            for name in ("predict_proba", "decision_function"):
+                if not hasattr(self.estimator, name):
+                    continue
+                scores = np.asarray(getattr(self.estimator, name)(rows.given))
+                binary = scores.ndim == 1 or scores.shape[1] == 1
+                if binary and len(self.classes) == 2:
+                    decided = (scores.ravel() > 0).astype(int)
+                elif scores.ndim == 2 and scores.shape[1] == len(self.classes):
+                    decided = scores.argmax(axis=1)
+                else:
+                    continue
+                if (decided == labels).all():
+                    return name
+        return "predict"
+
+
+def _inner(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    return torch.nan_to_num(a * b).flatten(1).sum(dim=1)
+
+
+def _classes(estimator: Any, rows: Rows) -> list:
+    known = getattr(estimator, "classes_", None)
+    if known is None:
+        return sorted(set(np.asarray(estimator.predict(rows.given)).ravel().tolist()))
+    return np.asarray(known).tolist()
