@@ -247,7 +247,7 @@ def _slice(evaluation, settings: Settings, path, luck, proof, part, value, mask)
     )
 
 
-def example_rows(report: RobustnessReport, model: Measured, at_most: int) -> np.ndarray:
+def example_rows(report: Any, model: Measured, at_most: int) -> np.ndarray:
     """Rows that were right and break first, by number; of a regressor those that lose most."""
     if model.curve.quantity == "accuracy":
         reached = (model.first > 0) & np.isfinite(model.first)
@@ -258,7 +258,7 @@ def example_rows(report: RobustnessReport, model: Measured, at_most: int) -> np.
     return order[growth[order] > 0][:at_most]
 
 
-def moved_rows(report: RobustnessReport, model: Measured, rows: np.ndarray) -> tuple[Any, Any]:
+def moved_rows(report: Any, model: Measured, rows: np.ndarray) -> tuple[Any, Any]:
     """Those rows as they were given and as they were moved, in the user's own container."""
     settings = report.settings
     known = Rows(settings.X, settings.threat.categories).categories
