@@ -87,8 +87,11 @@ def test_costliest_reachable_class_of_four_is_found(four, model):
         for x, k in zip(X[some], y[some], strict=False)
     ]
     assert (costs.attacked >= brute).all()  # the grid is a search too
-    assert (costs.certified >= costs.attacked).all()
-    assert (costs.attacked >= costs.clean).all()
+    proven = row_costs(
+        model, X[some], y[some], cost_matrix=matrix, radius=1.0, bound="certified"
+    ).certified
+    assert (proven >= costs.attacked).all() and (costs.attacked >= costs.clean).all()
+    assert proven.mean() < matrix.max()  # something is excluded
     assert (costs.attacked > costs.clean).mean() > 0.05
     assert (costs.attacked > brute).sum() <= 2  # between the points of the grid
     if isinstance(model, LogisticRegression):
@@ -106,6 +109,22 @@ def test_a_class_nearby_is_not_the_class_that_costs_most():
         for bound in BOTH
     ]
     assert costs == [0, 0, 1, 1, 50, 50]
+
+
+def test_a_class_counts_within_its_own_radius_only():
+    """On the way to class 2, which pays from afar, a row passes class 1, which pays nearby only."""
+    X = np.linspace(-3, 3, 61)[:, None]
+    y = np.digitize(X[:, 0], [-1, 1])
+    model = LogisticRegression(C=1e4, max_iter=5000).fit(X, y)
+    options = dict(cost_matrix=[[0, 50, 60], [0] * 3, [0] * 3], gain=[[0, 1, 20], [0] * 3, [0] * 3])
+    found = [
+        expected_cost(
+            model, [[-1.5]], [0], radius=9.0, price_per_step=price, bound=bound, **options
+        )
+        for price in (10.0, 5.0, 1.0)  # classes 1 and 2 pay within 0.1 and 2, 0.2 and 4, 1 and 9
+        for bound in BOTH
+    ]
+    assert found == [0, 0, 60, 60, 60, 60]
 
 
 @pytest.mark.parametrize("bound", BOTH)

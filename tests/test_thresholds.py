@@ -96,6 +96,28 @@ def test_band_agrees_with_every_pair_of_thresholds_by_hand(seed, refer):
     assert band.worst == pytest.approx(min(by_hand(case, a, b)[1] for a, b in pairs))
 
 
+@pytest.mark.parametrize("refer", [0.5, 3.0, 20.0])
+def test_costs_of_any_two_thresholds_by_hand(refer):
+    case = stakes(7, refer)
+    for low, high in ((0.2, 0.7), (0.3, 0.35), (0.5, 0.5), (-np.inf, 0.4), (0.6, np.inf)):
+        parts = costs_at(case, low, high)
+        found = [np.average(part, weights=case.weight) for part in parts]
+        assert found == pytest.approx(by_hand(case, low, high))
+
+
+def test_band_where_asking_is_dear_but_a_mistake_dearer():
+    """Rows that are safely one or the other, whom asking would cost more than any mistake about
+    them, are kept out of the band; the few dear ones are asked about."""
+    no, yes = np.repeat([[0.0, 1.0, 9.0, 0.0], [1.0, 0.0, 0.0, 9.0]], 5, axis=1)
+    score = np.repeat([0.2, 0.8, 0.5, 0.5], 5) + np.tile(np.linspace(-0.02, 0.02, 5), 4)
+    case = Stakes(
+        no, yes, np.full(20, 2.0), score, score - 0.1, score + 0.1, np.ones(20), np.ones(20)
+    )
+    band = best_band(case)
+    assert 0.3 < band.low < 0.4 and 0.6 < band.high < 0.7
+    assert (band.clean, band.worst) == pytest.approx((1.0, 1.0))
+
+
 @pytest.mark.parametrize("bound", ["attacked", "certified"])
 def test_linear_model_has_the_threshold_of_the_closed_form(two, bound):
     X, y = two

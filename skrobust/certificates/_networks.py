@@ -28,6 +28,7 @@ from skrobust.threats import Region, Threat
 
 __all__ = ["CrownProver", "IntervalProver", "LinearProver", "LipschitzProver", "NetworkProver"]
 
+FEW = 12  # classes that are compared with each other one by one
 CHUNK = 2**20  # numbers in the largest array of one batch of rows
 
 
@@ -69,11 +70,18 @@ class NetworkProver(Prover):
 
     def gaps(self, X: Tensor, label: Tensor, radius: Tensor) -> Tensor:
         n_classes = self.graph.output.size
+        # a class is never the answer where any other stays above it, not only the row's own
+        rivals = [label]
+        if 2 < n_classes <= FEW:
+            rivals = [torch.full_like(label, j) for j in range(n_classes)]
 
         def one(region: Region, rows: Tensor) -> tuple[Tensor]:
-            heads = pairs(label[rows], n_classes, region.x)
-            low = _sound(self.bounder.lower(self.graph, region, heads), -torch.inf)
-            return (low - self._rounding(region)[:, None],)
+            best = torch.full((len(rows), n_classes), -torch.inf, dtype=torch.float64)
+            for rival in rivals:
+                heads = pairs(rival[rows], n_classes, region.x)
+                low = _sound(self.bounder.lower(self.graph, region, heads), -torch.inf)
+                best = torch.maximum(best, low.scatter(1, rival[rows][:, None], -torch.inf))
+            return (best - self._rounding(region)[:, None],)
 
         found = self._by_chunks(one, X, radius, n_classes)[0]
         return found.scatter(1, label[:, None], torch.inf)
