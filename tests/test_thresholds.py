@@ -25,6 +25,7 @@ from skrobust import (
 from skrobust.exceptions import RobustnessWarning, UnsupportedEstimatorError
 from skrobust.risk import cost_curve
 from skrobust.risk._sweep import Stakes, best_band, costs_at, sweep
+from skrobust.trees import tree_view
 
 MATRIX = [[0, 1], [5, 0]]
 
@@ -171,9 +172,30 @@ def test_thresholded_models_are_seen_as_they_decide(two, model):
     assert worst <= high + 1e-12
     if "forest" not in str(model).lower():
         assert worst == pytest.approx(low) == pytest.approx(high)
+    forest = tree_view(found)
+    assert (forest is None) == (model in (MODELS["pipeline"], MODELS["svm"]))
+    if forest is not None:
+        np.testing.assert_array_equal(forest.outputs(X).argmax(axis=1), found.predict(X))
     lower = certified_accuracy_score(found, X[test], y[test], radius=0.4)
     upper = robust_accuracy_score(found, X[test], y[test], radius=0.4, random_state=0)
     assert lower <= upper <= np.mean(found.predict(X[test]) == y[test])
+
+
+@pytest.mark.parametrize("name", ["tree", "forest", "boosting", "svm"])
+def test_proven_curves_lie_above_attacked_ones(two, name):
+    X, y = two
+    model = clone(MODELS[name]).fit(X[:80], y[:80])
+    options = dict(cost_matrix=MATRIX, radius=0.3, random_state=0)
+    low, high = (
+        cost_curve(model, X[80:], y[80:], bound=bound, **options)
+        for bound in ("attacked", "certified")
+    )
+    at = np.linspace(low.edges[0], low.edges[-1], 50)
+    found, proven = (np.array([curve.at(t) for t in at]).T for curve in (low, high))
+    np.testing.assert_array_equal(found[0], proven[0])
+    assert (found[1] <= proven[1] + 1e-12).all() and (proven[1] > proven[0]).any()
+    if name == "tree":
+        np.testing.assert_allclose(found[1], proven[1])
 
 
 def test_constant_thresholds_are_views_too(two):

@@ -52,7 +52,7 @@ def cost_curve(
     >>> curve.at(0.5)
     (0.0, 1.5)
     >>> curve
-    CostCurve(9 thresholds, best 0.259: clean 0.25, attacked 0.25)
+    CostCurve(7 thresholds, best 0.3348: clean 0.25, attacked 0.25)
     """
     model = RobustThresholdClassifier(
         estimator, cost_matrix=cost_matrix, radius=radius, cv="prefit", **options

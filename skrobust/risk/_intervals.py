@@ -144,7 +144,7 @@ def _units(prover: Prover, values: np.ndarray, here: np.ndarray, name: str, esti
     """How a difference of the prover's outputs is the model's score: log odds, shares, or itself."""
     gap = _gap(prover, values, np.zeros(len(values)), 1)
     ways = {
-        "predict_proba": (expit, lambda gap: (1 + gap) / 2),
+        "predict_proba": (expit, lambda gap: np.clip((1 + gap) / 2, 0, 1)),
         "decision_function": (lambda gap: gap,),
     }
     for read in ways[name]:
