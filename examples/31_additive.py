@@ -24,6 +24,7 @@ from skrobust import (
     certify,
     robust_accuracy_score,
 )
+from skrobust.nets import Additive
 
 OUTPUT = Path(__file__).parent / "output"
 
@@ -37,16 +38,17 @@ def main() -> None:
         "boosted trees": HistGradientBoostingClassifier(random_state=0),
         "robust linear": RobustClassifier("linear", **where),
         "robust additive": RobustClassifier("additive", **where),
+        "robust additive, lines": RobustClassifier(Additive(shape="linear"), **where),
     }
     print("each column may move by 5% of its range\n")
-    print(f"{'model':<16} {'clean':>6} {'attacked':>9} {'proven':>7} {'median proven radius':>21}")
+    print(f"{'model':<22} {'clean':>6} {'attacked':>9} {'proven':>7} {'median proven radius':>21}")
     for name, model in models.items():
         model.fit(X_train, y_train)
         attacked = robust_accuracy_score(model, X_test, y_test, random_state=0, **where)
         proven = certified_accuracy_score(model, X_test, y_test, **where)
         radius = np.median(certify(model, X_test, y_test, threat=threat).radius)
         clean = model.score(X_test, y_test)
-        print(f"{name:<16} {clean:>6.1%} {attacked:>9.1%} {proven:>7.1%} {radius:>21.3f}")
+        print(f"{name:<22} {clean:>6.1%} {attacked:>9.1%} {proven:>7.1%} {radius:>21.3f}")
     display = AdditiveDisplay.from_estimator(models["robust additive"], X_train, **where)
     OUTPUT.mkdir(exist_ok=True)
     display.figure_.savefig(OUTPUT / "additive.png", dpi=120)

@@ -32,6 +32,7 @@ from skrobust.metrics import (
     worst_case,
 )
 from skrobust.monitoring import DriftDisplay, RobustnessMonitor
+from skrobust.risk import RobustThresholdClassifier, business_case, expected_cost
 from skrobust.threats import LpBall
 
 __version__ = "0.1.0.dev0"
@@ -46,6 +47,7 @@ __all__ = [
     "RobustClassifier",
     "RobustRegressor",
     "RobustScorer",
+    "RobustThresholdClassifier",
     "RobustnessCurveDisplay",
     "RobustnessMonitor",
     "SmoothedClassifier",
@@ -54,9 +56,11 @@ __all__ = [
     "WorstCaseDisplay",
     "as_torch",
     "attribution_stability",
+    "business_case",
     "certified_accuracy_score",
     "certified_reasons",
     "certify",
+    "expected_cost",
     "get_robust_scorer",
     "group_comparison",
     "input_sensitivity",

@@ -9,6 +9,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 
 from sklearn.multiclass import _ConstantPredictor as ConstantPredictor
+from sklearn.utils import _safe_indexing as some_rows
 
 __all__ = [
     "HAS_CALLBACKS",
@@ -17,6 +18,7 @@ __all__ = [
     "check_sample_weight",
     "import_extra",
     "routing_enabled",
+    "some_rows",
     "with_callbacks",
 ]
 

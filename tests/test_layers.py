@@ -15,6 +15,7 @@ LAYERS = [
     "_categories",
     "_compat",
     "_params",
+    "_costs",
     "_torch",
     "threats",
     "attacks",

@@ -188,6 +188,9 @@ def test_scikit_learn_takes_it_for_a_scorer():
         "random_state": None,
         "loss": "log",
         "batch_size": None,
+        "cost_matrix": None,
+        "attack_rate": 1.0,
+        "cost_options": None,
     }
 
 

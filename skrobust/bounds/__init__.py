@@ -7,16 +7,10 @@ from skrobust.bounds._crown import Crown
 from skrobust.bounds._curves import Curve, Fill, Hinge, Staircase
 from skrobust.bounds._graph import Box, Graph, Op
 from skrobust.bounds._interval import Interval
+from skrobust.bounds._layers import register_layer, supported_layers, unsupported_layer
 from skrobust.bounds._lipschitz import Lipschitz
 from skrobust.bounds._support import Room
-from skrobust.bounds._trace import (
-    chain,
-    follow,
-    register_layer,
-    supported_layers,
-    trace,
-    unsupported_layer,
-)
+from skrobust.bounds._trace import chain, follow, trace
 from skrobust.bounds._training import IntervalTraining
 
 __all__ = [

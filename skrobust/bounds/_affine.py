@@ -29,6 +29,8 @@ class Affine(Op):
         middle = self.forward(*centers)
         reach = self.spread(*((box.high - box.low) / 2 for box in boxes))
         low, high = middle - reach, middle + reach
+        if bool(low.detach().sum().isfinite()):  # as good as always
+            return Box(low, high)
         # the middle of infinite ends is no number: nothing is known
         return Box(_known(low, -torch.inf), _known(high, torch.inf))
 

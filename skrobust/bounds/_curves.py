@@ -161,10 +161,10 @@ class Hinge(Entrywise):
 
     def interval(self, *boxes: Box) -> Box:
         ends = [self.forward(end) for end in boxes[0]]
-        low, high = torch.minimum(*ends), torch.maximum(*ends)
-        if self.below < 0:
-            low = torch.where((boxes[0].low < 0) & (boxes[0].high > 0), 0.0, low)
-        return Box(low, high)
+        if self.below >= 0:
+            return Box(*ends)
+        low = torch.where((boxes[0].low < 0) & (boxes[0].high > 0), 0.0, torch.minimum(*ends))
+        return Box(low, torch.maximum(*ends))
 
     def lines(self, box: Box) -> Lines:
         low, high = box

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -14,6 +16,8 @@ from skrobust.exceptions import invalid
 from skrobust.threats import Region
 
 __all__ = ["IntervalTraining"]
+
+RISE = 0.02  # share of the steps over which the learning rate rises
 
 
 class IntervalTraining(Attack):
@@ -37,7 +41,7 @@ class IntervalTraining(Attack):
     attack : str or Attack
         The search for the rest; not run at ``share=1``.
     warmup : float
-        Share of the epochs over which the radius grows, unless the estimator's ``radius_warmup``
+        Share of the steps over which the radius grows, unless the estimator's ``radius_warmup``
         says otherwise. Bounds of a network that was not trained for them are huge: begun at the
         full radius, training ends at the most frequent class.
     clip : float
@@ -55,7 +59,7 @@ class IntervalTraining(Attack):
 
     encloses = True
 
-    def __init__(self, share: float = 1.0, attack="auto", warmup: float = 0.8, clip: float = 5.0):
+    def __init__(self, share: float = 1.0, attack="auto", warmup: float = 0.7, clip: float = 5.0):
         self.share, self.attack, self.warmup, self.clip = share, attack, warmup, clip
 
     def prepare(self, module: nn.Module) -> None:
@@ -74,6 +78,28 @@ class IntervalTraining(Attack):
                     wanted = (2 * torch.pi) ** 0.5 / layer.weight[0].numel()
                     layer.weight.mul_(wanted / layer.weight.std().clamp(min=1e-12))
 
+    @staticmethod
+    def reach(progress: float, warmup: float) -> float:
+        """The share of the radius at a share of the steps: none at first, then linearly.
+
+        >>> [round(IntervalTraining.reach(p, 0.8), 2) for p in (0.0, 0.1, 0.45, 0.8, 1.0)]
+        [0.0, 0.0, 0.5, 1.0, 1.0]
+        """
+        start = warmup / 8
+        return min(1.0, max(0.0, (progress - start) / (warmup - start))) if warmup else 1.0
+
+    @staticmethod
+    def pace(progress: float, warmup: float) -> float:
+        """The share of the learning rate: all of it while the radius grows, then a cosine fall.
+
+        >>> [round(IntervalTraining.pace(p, 0.6), 2) for p in (0.0, 0.02, 0.6, 0.8, 1.0)]
+        [0.05, 1.0, 1.0, 0.5, 0.0]
+        """
+        if progress < RISE:
+            return 0.05 + 0.95 * progress / RISE
+        fallen = max(0.0, progress - warmup) / max(1 - warmup, 1e-12)
+        return 0.5 * (1 + math.cos(math.pi * min(1.0, fallen)))
+
     def check(self, divergence) -> None:
         """Raise for options that cannot be trained with."""
         check_number("share", self.share, low=0, high=1, open_low=True)
@@ -85,12 +111,22 @@ class IntervalTraining(Attack):
                 'Use divergence="loss".',
             )  # fmt: skip
 
+    def moved(
+        self, graph: Graph, region: Region, y: Tensor, output: Tensor | None = None
+    ) -> Tensor:
+        """Outputs (n, k) at their worst: logits by the label, values by ``output``, else by ``y``."""
+        if not y.is_floating_point():
+            # logits whose differences to that of the label are the largest that are possible
+            heads = pairs(y, graph.output.size, region.x)  # rows may be wider than the network
+            return -Interval().lower(graph, region, heads)
+        low, high = Interval().outputs(graph, region)
+        center = y if output is None else output
+        return torch.where(high - center > center - low, high, low)
+
     def penalty(self, graph: Graph, region: Region, output: Tensor, y: Tensor, divergence, setting):
         """The divergence (n,) at the worst outputs of the enclosure, and at a row that is found."""
-        if y.is_floating_point():
-            moved = _farthest(graph, region, output, y, divergence)
-        else:
-            moved = _worst_logits(graph, region, output, y)
+        center = None if type(divergence).__name__ == "LossGap" else output
+        moved = self.moved(graph, region, y, center).to(output.dtype)
         bound = divergence.compare(moved, output, y, setting.loss)
         if self.share == 1:
             return bound
@@ -105,19 +141,6 @@ class IntervalTraining(Attack):
             "attack", self, "a search: 'interval' encloses all rows and finds none",
             "It is for training. To score with it, use certify or certified_accuracy_score.",
         )  # fmt: skip
-
-
-def _worst_logits(graph: Graph, region: Region, output: Tensor, y: Tensor) -> Tensor:
-    """Logits (n, k) whose differences to that of the label are the largest that are possible."""
-    heads = pairs(y, output.shape[1], region.x)  # rows may be wider than the network
-    return -Interval().lower(graph, region, heads).to(output.dtype)
-
-
-def _farthest(graph: Graph, region: Region, output: Tensor, y: Tensor, divergence) -> Tensor:
-    """The end of each output's interval that is farther from its reference."""
-    low, high = (end.to(output.dtype) for end in Interval().outputs(graph, region))
-    center = y if type(divergence).__name__ == "LossGap" else output
-    return torch.where(high - center > center - low, high, low)
 
 
 ATTACKS["train"]["interval"] = IntervalTraining

@@ -37,6 +37,7 @@ from skrobust.bridge._as_torch import (
     supported_estimators,
     unsupported,
 )
+from skrobust.bridge._lines import Lines, lines_of
 from skrobust.bridge._views import (
     Affine,
     Beside,
@@ -56,6 +57,7 @@ __all__ = [
     "Beside",
     "Chain",
     "Clip",
+    "Lines",
     "Shift",
     "Stretch",
     "Take",
@@ -64,6 +66,7 @@ __all__ = [
     "as_torch",
     "has_steps",
     "is_affine",
+    "lines_of",
     "part_view",
     "register",
     "register_torch_view",

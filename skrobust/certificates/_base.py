@@ -86,6 +86,16 @@ class Prover(ABC):
         other = high.scatter(1, label[:, None], -torch.inf).amax(dim=1)
         return own - other
 
+    def gaps(self, X: Tensor, label: Tensor, radius: Tensor) -> Tensor:
+        """Lower bounds (n, k) of ``max_j f_j - f_k``; > 0 proves that k is never the answer.
+
+        Of two classes that is ``f_label - f_k``. This default knows :meth:`margin` alone. The entry of
+        the label itself is infinity.
+        """
+        margin = self.margin(X, label, radius)[:, None]
+        n_classes = self.outputs(X[:1], radius[:1])[0].shape[1]
+        return margin.expand(-1, n_classes).scatter(1, label[:, None], torch.inf)
+
     def largest(self, X: Tensor, label: Tensor) -> Tensor | None:
         """The largest proven radius (n,) where a formula gives it; None: found by bisection.
 

@@ -8,7 +8,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from skrobust.bounds import Bounder, Crown, Graph, Interval, Lipschitz, Rearrange, Room, trace
+from skrobust.bounds import (
+    Bounder,
+    Crown,
+    Graph,
+    Interval,
+    Lipschitz,
+    Rearrange,
+    Room,
+    pairs,
+    trace,
+)
 from skrobust.certificates._base import Prover, Settings
 from skrobust.exceptions import UnsupportedEstimatorError
 from skrobust.metrics._rows import Rows
@@ -18,6 +28,7 @@ from skrobust.threats import Region, Threat
 
 __all__ = ["CrownProver", "IntervalProver", "LinearProver", "LipschitzProver", "NetworkProver"]
 
+FEW = 12  # classes that are compared with each other one by one
 CHUNK = 2**20  # numbers in the largest array of one batch of rows
 
 
@@ -56,6 +67,24 @@ class NetworkProver(Prover):
             return (self.bounder.margin(self.graph, region, label[rows]) - self._rounding(region),)
 
         return self._by_chunks(one, X, radius, self.graph.output.size)[0]
+
+    def gaps(self, X: Tensor, label: Tensor, radius: Tensor) -> Tensor:
+        n_classes = self.graph.output.size
+        # a class is never the answer where any other stays above it, not only the row's own
+        rivals = [label]
+        if 2 < n_classes <= FEW:
+            rivals = [torch.full_like(label, j) for j in range(n_classes)]
+
+        def one(region: Region, rows: Tensor) -> tuple[Tensor]:
+            best = torch.full((len(rows), n_classes), -torch.inf, dtype=torch.float64)
+            for rival in rivals:
+                heads = pairs(rival[rows], n_classes, region.x)
+                low = _sound(self.bounder.lower(self.graph, region, heads), -torch.inf)
+                best = torch.maximum(best, low.scatter(1, rival[rows][:, None], -torch.inf))
+            return (best - self._rounding(region)[:, None],)
+
+        found = self._by_chunks(one, X, radius, n_classes)[0]
+        return found.scatter(1, label[:, None], torch.inf)
 
     def _rounding(self, region: Region) -> Tensor:
         """What rounding may cost (n,): a share of the size of the outputs."""

@@ -9,6 +9,7 @@ import torch
 
 from skrobust._compat import check_sample_weight
 from skrobust._torch import to_numpy
+from skrobust.certificates._base import Settings
 from skrobust.certificates._certify import settings_of
 from skrobust.certificates._proof import Proof
 from skrobust.exceptions import invalid
@@ -71,31 +72,13 @@ def certified_accuracy_score(
     >>> [round(certified_accuracy_score(model, X, y, radius=r), 3) for r in (0, 0.2, 0.4)]
     [0.973, 0.867, 0.64]
     """
-    proof, weight = _made(
-        estimator,
-        X,
-        y,
-        radius,
-        threat,
-        method,
-        sample_weight,
-        confidence,
-        time_budget,
-        random_state,
-    )
-    if proof.is_regression:
-        raise invalid(
-            "estimator",
-            type(estimator).__name__,
-            "a classifier: a regressor has no accuracy",
-            "Use skrobust.certificates.certified_loss.",
-            TypeError,
-        )
+    settings = settings_of(confidence, time_budget, random_state)
+    proof = _proof(estimator, X, y, radius, threat, method, settings, False)
     held = proof.right.copy()
     rows = torch.as_tensor(np.flatnonzero(held))  # the others need no proof
     if len(rows):
         held[rows] = to_numpy(proof.margin(radius, rows) > 0)
-    return mean(held, weight)
+    return mean(held, check_sample_weight(sample_weight, proof.rows.values))
 
 
 def certified_loss(
@@ -155,39 +138,27 @@ def certified_loss(
     """
     if not (isinstance(loss, Pinball) or isinstance(loss, str) and loss in LOSSES):
         raise invalid("loss", loss, f"one of {list(LOSSES)} or a Pinball(alpha)")
-    proof, weight = _made(
-        estimator,
-        X,
-        y,
-        radius,
-        threat,
-        method,
-        sample_weight,
-        confidence,
-        time_budget,
-        random_state,
-    )
-    if not proof.is_regression:
-        raise invalid(
-            "estimator",
-            type(estimator).__name__,
-            "a regressor",
-            "Use certified_accuracy_score.",
-            TypeError,
-        )
+    settings = settings_of(confidence, time_budget, random_state)
+    proof = _proof(estimator, X, y, radius, threat, method, settings, True)
     loss = LOSSES[loss] if isinstance(loss, str) else loss
     y = torch.as_tensor(proof.y).reshape(-1, 1)
     ends = [torch.as_tensor(end).reshape(-1, 1) for end in proof.outputs(radius)]
     worst = torch.maximum(*(loss(end, y) for end in ends)).view(len(proof.X), -1).mean(dim=1)
-    return mean(to_numpy(worst), weight)
+    return mean(to_numpy(worst), check_sample_weight(sample_weight, proof.rows.values))
 
 
-def _made(
-    estimator, X, y, radius, threat, method, sample_weight, confidence, time_budget, random_state
-) -> tuple[Proof, np.ndarray]:
+def _proof(
+    estimator, X, y, radius, threat, method, settings: Settings, is_regression: bool
+) -> Proof:
+    """The rows ready to be proven, for a score of that kind of estimator."""
     if y is None:
         raise ValueError("y is None: a score needs the right answer of each row.")
     check_radius(radius)
-    settings = settings_of(confidence, time_budget, random_state)
     proof = Proof(estimator, X, y, threat=threat, method=method, settings=settings)
-    return proof, check_sample_weight(sample_weight, proof.rows.values)
+    if proof.is_regression != is_regression:
+        wanted = "a regressor" if is_regression else "a classifier: a regressor has no accuracy"
+        other = (
+            "certified_accuracy_score" if is_regression else "skrobust.certificates.certified_loss"
+        )
+        raise invalid("estimator", type(estimator).__name__, wanted, f"Use {other}.", TypeError)
+    return proof

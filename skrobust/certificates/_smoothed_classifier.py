@@ -12,6 +12,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, column_or_1d
 
 from skrobust._params import check_integer
+from skrobust.certificates._doc import document
 from skrobust.certificates._noise import (
     deciding_share,
     lower_share,
@@ -25,6 +26,7 @@ from skrobust.metrics._rows import Rows
 __all__ = ["SmoothedClassifier"]
 
 
+@document
 class SmoothedClassifier(ClassifierMixin, BaseSmoothed):
     """A classifier that lets noisy copies of a row vote, and so can prove what moves cannot change.
 
@@ -63,39 +65,19 @@ class SmoothedClassifier(ClassifierMixin, BaseSmoothed):
         is itself a vote and may err where it is close; or the limit g of infinitely many votes, as
         in the literature, with a larger radius (by 0.13 times the noise with 1000 samples, 0.04
         with 10,000).
-    n_augment : int, default=4
-        Noisy copies of each row that the estimator is fitted to; 0: the rows as they are.
+    {training}
     abstain_label : label, optional
         What ``predict`` answers where the votes do not tell which class leads (see
         :meth:`abstains`). None: the class that leads, however close.
-    batch_size : int, optional
-        Noisy rows in one call of the estimator; by default up to 100,000.
-    n_jobs : int, optional
-        Processes that share the rows, as in scikit-learn.
-    random_state : int, RandomState or None, default=None
-        Of the noise. Drawn once, in ``fit``: a fitted model answers the same twice, whatever the
-        batches, the processes and the rows beside.
+    {sampling}
 
     Attributes
     ----------
     estimator_ : estimator
         Fitted.
     classes_ : ndarray of shape (n_classes,)
-    threat_ : threat
-        Bound to the rows of ``fit``.
-    noise_ : object
-        ``std`` (shape of a row, in the units of X) and ``seed``.
-    n_features_in_ : int
-
-    See Also
-    --------
-    skrobust.certify : Proofs for any model; it calls this one's by itself.
-
-    Notes
-    -----
-    The promise is statistical: each row's holds with probability ``confidence``, over the draw of
-    the noise, for moved rows that were chosen without knowing that draw. Of 10,000 certified rows
-    about 10 may be wrong at .999.
+    {attributes}
+    Of 10,000 certified rows about 10 may be wrong at .999.
 
     References
     ----------

@@ -11,6 +11,7 @@ from sklearn.utils import check_array, get_tags
 from sklearn.utils.validation import check_consistent_length
 
 from skrobust._params import check_number
+from skrobust.certificates._doc import document
 from skrobust.certificates._noise import median_shares, ranks_within
 from skrobust.certificates._smoothed import BaseSmoothed
 from skrobust.metrics._rows import Rows
@@ -18,6 +19,7 @@ from skrobust.metrics._rows import Rows
 __all__ = ["SmoothedRegressor"]
 
 
+@document
 class SmoothedRegressor(RegressorMixin, BaseSmoothed):
     """A regressor that predicts the median over noisy copies of a row, and so can bound its jumps.
 
@@ -51,34 +53,14 @@ class SmoothedRegressor(RegressorMixin, BaseSmoothed):
     promise : {"predict", "limit"}, default="predict"
         What stays within the bounds: what ``predict`` would give at the moved row, a quantile of a
         sample; or the limit h of infinitely many copies, as in the literature, with tighter bounds.
-    n_augment : int, default=4
-        Noisy copies of each row that the estimator is fitted to; 0: the rows as they are.
-    batch_size : int, optional
-        Noisy rows in one call of the estimator; by default up to 100,000.
-    n_jobs : int, optional
-        Processes that share the rows, as in scikit-learn.
-    random_state : int, RandomState or None, default=None
-        Of the noise. Drawn once, in ``fit``: a fitted model answers the same twice, whatever the
-        batches, the processes and the rows beside.
+    {training}
+    {sampling}
 
     Attributes
     ----------
     estimator_ : estimator
         Fitted.
-    threat_ : threat
-        Bound to the rows of ``fit``.
-    noise_ : object
-        ``std`` (shape of a row, in the units of X) and ``seed``.
-    n_features_in_ : int
-
-    See Also
-    --------
-    skrobust.certify : Proofs for any model; it calls this one's by itself.
-
-    Notes
-    -----
-    The promise is statistical: each row's holds with probability ``confidence``, over the draw of
-    the noise, for moved rows that were chosen without knowing that draw.
+    {attributes}
 
     References
     ----------

@@ -65,6 +65,18 @@ class TreeProver(Prover):
         bounds, _ = self._bounds(self._aims(label), X, radius, self.levels)
         return torch.as_tensor(-bounds.max(axis=1) - self.slack)
 
+    def gaps(self, X: Tensor, label: Tensor, radius: Tensor) -> Tensor:
+        aims, k = self._aims(label), self.forest.n_outputs
+        if k > 2:  # where the label has lost, the mean of all others says more
+            others = aims > 0
+            aims = np.concatenate([aims, others - (1.0 - others) / (k - 1)], axis=1)
+        bounds, _ = self._bounds(aims, X, radius, self.levels)
+        bounds = bounds.reshape(len(X), -1, k - 1).min(axis=1)
+        found = torch.full((len(X), k), torch.inf, dtype=torch.float64)
+        places = torch.arange(k - 1)
+        places = places + (places >= label[:, None]).long()
+        return found.scatter(1, places, torch.as_tensor(-bounds - self.slack))
+
     def exact_rows(self, X: Tensor, label: Tensor, radius: Tensor) -> Tensor:
         if self.exact or not self.forest.is_classifier:
             return torch.full((len(X),), self.exact)

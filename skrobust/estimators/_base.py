@@ -29,6 +29,7 @@ from skrobust.estimators._options import (
     check_options,
     check_preprocessor,
     constant_columns,
+    encloses,
 )
 from skrobust.exceptions import RobustnessWarning, invalid
 from skrobust.nets import (
@@ -63,6 +64,10 @@ class BaseRobust(CallbackSupportMixin, BaseEstimator):
     @abstractmethod
     def _encode_targets(self, y, X: np.ndarray, weight: np.ndarray):
         """Targets as the net wants them, row weights, and their number of outputs."""
+
+    def _cost_shares(self) -> np.ndarray | None:
+        """What each mistake weighs among those about its class, (k, k); None: all the same."""
+        return None
 
     # Training -----------------------------------------------------------------------------
 
@@ -184,14 +189,17 @@ length), or (n_samples, n_channels, height, width)
             is_classifier=self._is_classifier,
             device=device,
             seed=int(rng.randint(np.iinfo(np.int32).max)),
+            shares=self._cost_shares(),
             **check_extras(self),
         )
         return (to_the_end(self, recipe) if exact else recipe), exact
 
     def _divergence_name(self):
-        """``divergence``, with "auto" resolved: what an exact worst case is convex for."""
+        """``divergence``, with "auto" resolved: for bounds the loss, else what an exact worst case is convex for."""
         if not (isinstance(self.divergence, str) and self.divergence == "auto"):
             return self.divergence
+        if encloses(self.attack):
+            return "loss"
         if not self._is_classifier:
             return "squared"
         return "loss" if is_additive(self.module) or self.module == "linear" else "kl"

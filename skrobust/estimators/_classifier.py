@@ -9,6 +9,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
+from skrobust._costs import class_costs
 from skrobust.estimators._base import BaseRobust
 from skrobust.estimators._doc import document
 from skrobust.estimators._exact import stepped_model
@@ -34,6 +35,13 @@ class RobustClassifier(ClassifierMixin, BaseRobust):
     {parameters}
     class_weight : dict, "balanced" or None, default=None
         Weight of each class in the loss, as in scikit-learn.
+    cost_matrix : array-like of shape (n_classes, n_classes), dict or None, default=None
+        What decisions cost, as for :func:`skrobust.expected_cost`: true classes in rows, decisions in
+        columns, in the order of ``classes_``; or ``{{(true, decided): cost}}``. A row of class y then
+        weighs c, the mean of ``C[y, k] - C[y, y]`` over the other classes k, and each of them enters
+        its loss by its share of that, ``c log(1 + sum_k (C[y, k] - C[y, y]) / c exp(f_k - f_y))``,
+        clean and at the worst place [4]_. With two classes that is a ``class_weight``; with more,
+        "auto" makes ``divergence`` the loss.
     {more_parameters}
     Attributes
     ----------
@@ -48,6 +56,8 @@ class RobustClassifier(ClassifierMixin, BaseRobust):
        ICLR 2018. arXiv:1706.06083
     .. [3] Drucker & LeCun. "Improving generalization performance using double backpropagation".
        IEEE Transactions on Neural Networks, 1992.
+    .. [4] Zhang & Evans. "Cost-Sensitive Robustness against Adversarial Examples".
+       ICLR 2019. arXiv:1810.09225
 
     Examples
     --------
@@ -83,6 +93,7 @@ class RobustClassifier(ClassifierMixin, BaseRobust):
         validation_fraction=0.1,
         n_iter_no_change=10,
         class_weight=None,
+        cost_matrix=None,
         preprocessor=None,
         initial_weights=None,
         warm_start=False,
@@ -110,6 +121,7 @@ class RobustClassifier(ClassifierMixin, BaseRobust):
             validation_fraction=validation_fraction,
             n_iter_no_change=n_iter_no_change,
             class_weight=class_weight,
+            cost_matrix=cost_matrix,
             preprocessor=preprocessor,
             initial_weights=initial_weights,
             warm_start=warm_start,
@@ -135,7 +147,8 @@ class RobustClassifier(ClassifierMixin, BaseRobust):
                 f"warm_start=True goes on with classes {self.classes_}; y now holds {classes}."
             )
         self.classes_ = classes
-        return codes.astype(np.int64), weight * self._class_weights(y)[codes], len(classes)
+        weight = weight * (self._class_weights(y) * self._mistake_weights(codes, weight))[codes]
+        return codes.astype(np.int64), weight, len(classes)
 
     def _check_same_task(self, source) -> None:
         theirs = getattr(source, "classes_", None)
@@ -153,6 +166,24 @@ class RobustClassifier(ClassifierMixin, BaseRobust):
         if not (np.isfinite(found).all() and (found >= 0).all() and found.any()):
             raise invalid("class_weight", weight, "finite weights >= 0, one of them positive")
         return found
+
+    def _mistake_weights(self, codes: np.ndarray, weight: np.ndarray) -> np.ndarray:
+        """What mistakes about each class cost (k,), 1 on average over the rows."""
+        if self.cost_matrix is None:
+            return np.ones(len(self.classes_))
+        cost, _ = class_costs(self.cost_matrix, self.classes_.tolist())
+        return cost / np.average(cost[codes], weights=weight)
+
+    def _cost_shares(self) -> np.ndarray | None:
+        if self.cost_matrix is None or len(self.classes_) == 2:
+            return None
+        _, share = class_costs(self.cost_matrix, self.classes_.tolist())
+        return None if (share == 1).all() else share
+
+    def _divergence_name(self):
+        name = super()._divergence_name()
+        by_itself = isinstance(self.divergence, str) and self.divergence == "auto"
+        return "loss" if by_itself and self._cost_shares() is not None else name
 
     def decision_function(self, X) -> np.ndarray:
         """Logits: (n,) for two classes (positive speaks for ``classes_[1]``), else (n, n_classes).

@@ -11,7 +11,7 @@ PARAMETERS = """
 Parameters
 ----------
 module : str or callable, default="auto"
-    The network: ``"linear"``, ``"additive"`` (a sum of step functions of single columns, or
+    The network: ``"linear"``, ``"additive"`` (a sum of functions of single columns, or
     :class:`skrobust.nets.Additive` with options), ``"mlp"`` (tables), ``"conv1d"`` (series, X of shape (n, channels,
     length)), ``"cnn"`` (images, X of shape (n, channels, height, width)), ``"auto"`` (by the shape
     of X), or a factory ``(n_features or row shape, n_outputs) -> nn.Module`` of logits. Instances
@@ -28,8 +28,9 @@ threat : str or Threat, default="linf"
     frozen columns. Options that speak of data are learned from the training rows.
 attack : str or Attack, default="auto"
     How the worst nearby row is searched: ``"single"`` (one step, from where the row went last
-    time), ``"pgd"``, ``"apgd"``, ``"noise"``, ``"exact"`` (linear and additive modules) or an attack
-    object. ``"auto"`` is ``"single"``: about the robustness of many steps for three times the price
+    time), ``"pgd"``, ``"apgd"``, ``"noise"``, ``"exact"`` (linear and additive modules),
+    ``"interval"`` (no search: bounds, for a network that :func:`skrobust.certify` can prove much
+    about) or an attack object. ``"auto"`` is ``"single"``: about the robustness of many steps for three times the price
     of plain training. Of linear and additive modules it is the exact worst case, of all rows at once:
     no search, no batches, no luck; an epoch is then 20 steps, and ``weight_decay`` is the ridge of the
     linear module.
@@ -39,16 +40,17 @@ divergence : str, Divergence or callable, default={divergence!r}
     attack; for smoothing afterwards), or a function ``(moved, output, y) -> (n,)`` of moved
     outputs, outputs and targets. ``"auto"`` of a classifier is ``"kl"``, and ``"loss"`` for linear
     and additive modules, which makes their fit convex (for ``smoothing`` up to 1; so does
-    ``"squared"``, for any).
+    ``"squared"``, for any), and with ``attack="interval"``.
 optimizer : {{"adamw", "adam", "sgd"}} or torch.optim class, default="adamw"
     Optimiser; its options go into ``net_params`` as ``optimizer__name``.
 lr : float or "auto", default="auto"
-    Peak learning rate of a one-cycle schedule; "auto" is 0.005 for tables, 0.002 otherwise.
+    Peak learning rate of a one-cycle schedule; "auto" is 0.005 for tables, 0.002 otherwise. With
+    ``attack="interval"`` it stays at its peak (0.003 for series and images) while the radius grows.
 weight_decay : float, default=5e-4
     Weight decay of the optimiser.
 max_epochs : int or "auto", default="auto"
     Passes over the rows; "auto" gives about 1000 optimiser steps to tables, 2000 to series and
-    images, within 10 to 100 epochs.
+    images (``attack="interval"``: 4000 and 10000), within 10 to 100 epochs.
 batch_size : int or "auto", default="auto"
     Rows per step; -1 takes all; "auto" is an eighth of the rows, from 16 to 64.
 radius_warmup : float, default=0.0

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from skrobust._params import check_bool, check_integer, check_name, check_number
+from skrobust.attacks import check_attack
 from skrobust.exceptions import invalid
 from skrobust.smoothing import LossGap
 
@@ -20,6 +21,7 @@ __all__ = [
     "check_options",
     "check_preprocessor",
     "constant_columns",
+    "encloses",
 ]
 
 _ONE_RADIUS = (
@@ -86,7 +88,22 @@ DEFAULTS = {
     2: Defaults(smoothing=2.0, lr=2e-3, steps=2000),  # series
     3: Defaults(smoothing=4.0, lr=2e-3, steps=2000),  # images
 }
+# Of networks that are trained on their bounds: the radius grows slowly, from nothing.
+BOUNDED = {
+    1: DEFAULTS[1],
+    2: Defaults(smoothing=1.0, lr=3e-3, steps=4000),
+    3: Defaults(smoothing=1.0, lr=3e-3, steps=10_000),
+}
 FINE_TUNING = 0.25  # of the epochs, for a network that comes with weights
+
+
+def encloses(attack) -> bool:
+    """Whether training encloses the rows nearby by bounds and does not search them.
+
+    >>> encloses("interval"), encloses("pgd")
+    (True, False)
+    """
+    return bool(getattr(check_attack(attack, purpose="train"), "encloses", False))
 
 
 def default_smoothing(n_axes: int, divergence) -> float:
@@ -103,7 +120,8 @@ def default_smoothing(n_axes: int, divergence) -> float:
 def check_options(estimator, row_shape: tuple[int, ...], n_rows: int) -> Options:
     """Every numeric parameter of ``estimator``, checked, with ``"auto"`` resolved."""
     p = estimator
-    auto = DEFAULTS[min(max(len(row_shape), 1), 3)]
+    table = BOUNDED if encloses(p.attack) else DEFAULTS
+    auto = table[min(max(len(row_shape), 1), 3)]
     share = 1.0 if p.initial_weights is None else FINE_TUNING
     if _is_auto(p.batch_size):
         batch_size = default_batch_size(n_rows)

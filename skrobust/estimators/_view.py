@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import Tensor, nn
 
 from skrobust.bounds import Graph, Scale, chain, register_layer
-from skrobust.nets import Network
+from skrobust.nets import LineSum, Network
 
 __all__ = ["NetView"]
 
@@ -25,6 +27,18 @@ class NetView(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         output = self.network(x).to(x.dtype)
         return output * self.spread.to(x.dtype) + self.mean.to(x.dtype)
+
+    def as_lines(self) -> LineSum | None:
+        """The same as one sum of piecewise linear functions; None for other networks."""
+        body, network = self.network.body, self.network
+        plain = network.front is None and not network.mean.any() and (network.spread == 1).all()
+        if not isinstance(body, LineSum) or not plain:
+            return None
+        lines = copy.deepcopy(body).double().cpu().requires_grad_(False)
+        mean, spread = self.mean.cpu(), self.spread.cpu()
+        lines.values.mul_(spread.reshape(-1, 1, 1))
+        lines.bias.mul_(spread).add_(mean)
+        return lines
 
 
 @register_layer(NetView)

@@ -10,12 +10,14 @@ import torch
 
 from skrobust._compat import import_extra
 from skrobust._params import check_integer, check_number
+from skrobust.bridge import Lines, lines_of
 from skrobust.exceptions import UnsupportedEstimatorError, invalid
 from skrobust.inspection._curve_display import draw
 from skrobust.inspection._rows import feature_names
 from skrobust.inspection._style import COLORS, DARK, GRAY, own_axes, split_axes
 from skrobust.metrics._rows import Rows
 from skrobust.metrics._tasks import is_regression
+from skrobust.metrics._view import torch_view
 from skrobust.threats import check_threat
 from skrobust.trees import Forest, as_sum, one_of_each_cell, tree_view
 
@@ -25,8 +27,9 @@ __all__ = ["AdditiveDisplay", "Shape"]
 class Shape(NamedTuple):
     """One column's part of the sum: ``values[b]`` where b of the ``edges`` lie below the number.
 
-    ``missing`` is what a missing value adds; ``grid`` are numbers over the range of the rows, with
-    the least and the most that the function can be made within the radius around each.
+    Of ``lines`` the edges are knots, and the values those at them. ``missing`` is what a missing
+    value adds; ``grid`` are numbers over the range of the rows, with the least and the most that the
+    function can be made within the radius around each.
     """
 
     name: str
@@ -34,14 +37,20 @@ class Shape(NamedTuple):
     values: np.ndarray
     missing: float
     grid: np.ndarray
-    least: np.ndarray
-    most: np.ndarray
+    least: np.ndarray = np.empty(0)
+    most: np.ndarray = np.empty(0)
+    lines: bool = False
+
+    def at(self, x: np.ndarray) -> np.ndarray:
+        """The function at some numbers."""
+        if self.lines:
+            return np.interp(x, self.edges, self.values)
+        return self.values[np.searchsorted(self.edges, x)]
 
     @property
     def weight(self) -> float:
         """How much of the output hangs on the column: the spread of its values over the range."""
-        seen = self.values[np.searchsorted(self.edges, self.grid)]
-        return float(np.ptp(seen))
+        return float(np.ptp(self.at(self.grid)))
 
 
 class AdditiveDisplay:
@@ -127,25 +136,28 @@ class AdditiveDisplay:
         """
         radius = check_number("radius", radius, low=0)
         rows = Rows(X)
-        forest = tree_view(estimator, rows.values.dtype, rows.column_types, rows.categories)
-        forest = None if forest is None else as_sum(forest)
-        if forest is None:
+        sums = _sum_of(estimator, rows)
+        if sums is None:
             raise UnsupportedEstimatorError(
                 f"{type(estimator).__name__} is no sum of functions of single columns that could be "
                 "drawn one by one. RobustClassifier('additive') is."
             )
-        aim, output = _aim(estimator, forest, label)
+        is_lines = isinstance(sums, Lines)
+        aim, output = _aim(estimator, sums.module if is_lines else sums, label)
         threat = check_threat(threat).holding(sorted(rows.categories))
         names = feature_names(X, rows.values.shape[1])
-        shapes = _shapes(forest, aim, rows.values, names, threat, radius)
+        read = _line_shapes if is_lines else _shapes
+        shapes = read(sums, aim, rows.values, names, threat, radius)
         return draw(cls(shapes, radius=radius, output=output), ax)
 
     def frame(self) -> Any:
-        """The numbers as a pandas DataFrame, one row per bin that rows fall into."""
+        """The numbers as a pandas DataFrame, one row per bin that rows fall into, or per knot."""
         pandas = import_extra("pandas", "frames")
         parts = []
         for shape in self.shapes:
             low, high = np.r_[-np.inf, shape.edges], np.r_[shape.edges, np.inf]
+            if shape.lines:
+                low = high = shape.edges
             columns = {"feature": shape.name, "above": low, "up to": high, "adds": shape.values}
             parts.append(pandas.DataFrame(columns))
         return pandas.concat(parts, ignore_index=True)
@@ -182,13 +194,19 @@ class AdditiveDisplay:
 
 
 def _panel(ax: Any, shape: Shape, radius: float) -> None:
-    line = shape.values[np.searchsorted(shape.edges, shape.grid)]
+    line, step = shape.at(shape.grid), None if shape.lines else "mid"
     ax.axhline(0, color=GRAY, linewidth=0.8, linestyle=":")
     ax.fill_between(
-        shape.grid, shape.least, shape.most, step="mid", color=COLORS[1], alpha=0.25, linewidth=0,
+        shape.grid, shape.least, shape.most, step=step, color=COLORS[1], alpha=0.25, linewidth=0,
         label=f"within radius {radius:g}",
     )  # fmt: skip
-    ax.plot(shape.grid, line, color=COLORS[0], linewidth=1.6, drawstyle="steps-mid")
+    ax.plot(
+        shape.grid,
+        line,
+        color=COLORS[0],
+        linewidth=1.6,
+        drawstyle="default" if shape.lines else "steps-mid",
+    )
     name = shape.name if len(shape.name) <= 28 else shape.name[:25] + "..."
     ax.set_title(name, fontsize="small", color=DARK)
     ax.tick_params(labelsize="x-small")
@@ -196,7 +214,17 @@ def _panel(ax: Any, shape: Shape, radius: float) -> None:
     ax.grid(alpha=0.25)
 
 
-def _aim(estimator: Any, forest: Forest, label: Any) -> tuple[np.ndarray, str]:
+def _sum_of(estimator: Any, rows: Rows) -> Forest | Lines | None:
+    """The model as functions of single columns; None where it is no sum of them."""
+    view = torch_view(estimator, rows) if rows.values.ndim == 2 else None
+    lines = None if view is None else lines_of(view.module, rows.values.shape[1])
+    if lines is not None:
+        return lines
+    forest = tree_view(estimator, rows.values.dtype, rows.column_types, rows.categories)
+    return None if forest is None else as_sum(forest)
+
+
+def _aim(estimator: Any, forest: Any, label: Any) -> tuple[np.ndarray, str]:
     """Weights of the scores, and what they are called."""
     n = forest.n_outputs
     if is_regression(estimator):
@@ -238,13 +266,40 @@ def _shapes(forest: Forest, aim, X: np.ndarray, names, threat, radius: float) ->
     return found
 
 
-def _band(values, ends, grid, column: int, center, threat, radius: float):
-    """The least and the most of the values that each number of the grid can be moved to."""
+def _line_shapes(lines: Lines, aim, X: np.ndarray, names, threat, radius: float) -> list[Shape]:
+    module, found = lines.module, []
+    edges, center = module.edges.numpy(), np.nanmedian(X, axis=0)
+    table = np.einsum("kdv,k->dv", module.values.numpy(), aim)
+    for column in np.flatnonzero(np.isfinite(edges).any(axis=1)):
+        knots = edges[column][np.isfinite(edges[column])]
+        values, own = table[column], X[:, column][~np.isnan(X[:, column])]
+        at = lambda x, k=knots, v=values: np.interp(x, k, v[: len(k)])
+        shift = at(own).mean() if len(own) else 0.0
+        grid = np.linspace(own.min(), own.max(), 400) if len(own) else np.zeros(1)
+        low, high = _reach(grid, column, center, threat, radius)
+        ends = np.stack([at(grid), at(low), at(high)])
+        inside = (knots > low[:, None]) & (knots < high[:, None])
+        inner = [np.where(inside, values[: len(knots)], gone) for gone in (np.inf, -np.inf)]
+        least = np.minimum(ends.min(axis=0), inner[0].min(axis=1)) - shift
+        most = np.maximum(ends.max(axis=0), inner[1].max(axis=1)) - shift
+        values = values - shift
+        shape = Shape(names[column], knots, values[: len(knots)], float(values[-1]), grid)
+        found.append(shape._replace(least=least, most=most, lines=True))
+    return found
+
+
+def _reach(grid: np.ndarray, column: int, center, threat, radius: float):
+    """How far down and up a column can be moved from each number of the grid."""
     rows = np.tile(np.nan_to_num(center), (len(grid), 1))
     rows[:, column] = grid
     region = threat.region(torch.as_tensor(rows), radius)
-    first = np.searchsorted(ends, region.low[:, column].numpy())
-    last = np.searchsorted(ends, region.high[:, column].numpy())
+    return region.low[:, column].numpy(), region.high[:, column].numpy()
+
+
+def _band(values, ends, grid, column: int, center, threat, radius: float):
+    """The least and the most of the values that each number of the grid can be moved to."""
+    low, high = _reach(grid, column, center, threat, radius)
+    first, last = np.searchsorted(ends, low), np.searchsorted(ends, high)
     pairs = list(zip(first.tolist(), last.tolist(), strict=True))
     least = np.array([values[low : high + 1].min() for low, high in pairs])
     return least, np.array([values[low : high + 1].max() for low, high in pairs])

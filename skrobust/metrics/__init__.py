@@ -1,7 +1,7 @@
 """How bad can it get? Scores, curves and scorers under a threat."""
 
 from skrobust.metrics._curve import RobustnessCurve, robustness_curve
-from skrobust.metrics._losses import Pinball
+from skrobust.metrics._losses import ErrorPrice, Pinball
 from skrobust.metrics._schedule import AttackSchedule
 from skrobust.metrics._scorer import RobustScorer, get_robust_scorer
 from skrobust.metrics._scores import robust_accuracy_score, robust_loss
@@ -9,6 +9,7 @@ from skrobust.metrics._worst_case import WorstCase, worst_case
 
 __all__ = [
     "AttackSchedule",
+    "ErrorPrice",
     "Pinball",
     "RobustScorer",
     "RobustnessCurve",

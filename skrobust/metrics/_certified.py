@@ -16,7 +16,7 @@ from scipy import stats
 
 from skrobust._torch import to_numpy
 from skrobust.exceptions import RobustnessWarning, invalid
-from skrobust.metrics._losses import Loss, Pinball
+from skrobust.metrics._losses import CONVEX
 
 __all__ = ["Proven", "largest_loss", "proof_of", "proven_by", "without_contradictions"]
 
@@ -117,7 +117,7 @@ def largest_loss(loss: Any, low: np.ndarray, high: np.ndarray, y: np.ndarray) ->
 
 def check_bounded(loss: Any) -> Any:
     """A loss of which the largest value between two bounds is known."""
-    if isinstance(loss, (Loss, Pinball)):
+    if isinstance(loss, CONVEX):
         return loss
     allowed = "the name of a loss, or Pinball(alpha), where certify is asked for"
     raise invalid("loss", loss, allowed, "What a function does between two bounds isn't known.")

@@ -5,6 +5,8 @@ The only place where evaluation calls an attack.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +16,7 @@ from sklearn.base import clone
 from skrobust._compat import check_sample_weight
 from skrobust._params import check_integer, check_number
 from skrobust._torch import generator_from, to_numpy, to_tensor
-from skrobust.attacks import Auto, check_attack
+from skrobust.attacks import Auto, Objective, check_attack
 from skrobust.exceptions import invalid
 from skrobust.metrics._rows import Rows
 from skrobust.metrics._tasks import task_of
@@ -126,7 +128,8 @@ class Evaluation:
         """Search the rows ``index`` and keep what is worse than what was found before."""
         if len(index) == 0:
             return found
-        z, forward, backward = self._search(found.z, index, radius, climb, generator)
+        objective = partial(self.task.objective, climb=climb)
+        z, forward, backward = self.search(objective, found.z, index, radius, generator)
         moved = self.rows.like_given(z)
         z = self.rows.read(moved)
         new = Found(z, *self.task.judge(moved, z), forward, backward)
@@ -139,7 +142,16 @@ class Evaluation:
         # rows that were wrong where they stand count as broken, once
         return kept._replace(broken=kept.broken | self.task.clean.broken)
 
-    def _search(self, start: np.ndarray, index: np.ndarray, radius, climb, generator):
+    def search(
+        self,
+        objective_of: Callable[[np.ndarray], Objective],
+        start: np.ndarray,
+        index: np.ndarray,
+        radius: float | np.ndarray,
+        generator: torch.Generator,
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """All rows, those of ``index`` moved to where ``objective_of(part)`` is large, from ``start``;
+        forward and backward passes of each. ``radius`` is one number, or one per row."""
         view, fresh = self.task.view, start is self.rows.values
         z = start.copy()
         forward, backward = (np.zeros(len(z), dtype=np.int64) for _ in range(2))
@@ -148,10 +160,11 @@ class Evaluation:
                 part = index[low : low + self._size]
                 x = to_tensor(self.rows.values[part], device=view.device)
                 begin = None if fresh else to_tensor(z[part], device=view.device)
-                objective = self.task.objective(part, climb)
-                far = torch.as_tensor(radius[part]) if np.ndim(radius) else radius
+                far = (
+                    radius if np.ndim(radius) == 0 else to_tensor(radius[part], device=view.device)
+                )
                 moved = self.attack.maximize(
-                    objective, x, self.threat, far, begin, generator=generator
+                    objective_of(part), x, self.threat, far, begin, generator=generator
                 )
                 z[part] = to_numpy(moved.z)
                 forward[part] = to_numpy(moved.n_forward)

@@ -12,7 +12,7 @@ from torch import Tensor
 from skrobust._params import check_number
 from skrobust.exceptions import invalid
 
-__all__ = ["Loss", "Pinball", "check_loss"]
+__all__ = ["CONVEX", "ErrorPrice", "Loss", "Pinball", "check_loss"]
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,53 @@ class Pinball:
         return torch.cat([(1 - self.alpha) * residual, -self.alpha * residual], dim=1)
 
 
+@dataclass(frozen=True)
+class ErrorPrice:
+    """What an error of a regressor costs: so much per unit too high, so much per unit too low.
+
+    ``max(over * (r - tolerance), under * (-r - tolerance), 0)`` with ``r = prediction - y``, mean
+    over the outputs. Within the tolerance an error costs nothing. Hand it to ``cost_matrix=`` of
+    :func:`skrobust.expected_cost`, or to ``loss=`` of :func:`skrobust.robust_loss` and its relatives.
+
+    Parameters
+    ----------
+    over, under : float
+        Price of one unit of y that the prediction is too high, or too low.
+    tolerance : float
+        Size of the errors that cost nothing, in the units of y.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.linear_model import LinearRegression
+    >>> from skrobust import robust_loss
+    >>> from skrobust.metrics import ErrorPrice
+    >>> X, y = np.array([[0.0], [1.0], [2.0]]), [0.0, 3.0, 6.0]
+    >>> model = LinearRegression().fit(X, y)
+    >>> price = ErrorPrice(over=1, under=4, tolerance=0.5)
+    >>> round(robust_loss(model, X, y, radius=0.5, loss=price), 6)  # 4 * (1.5 - 0.5)
+    4.0
+    """
+
+    over: float = 1.0
+    under: float = 1.0
+    tolerance: float = 0.0
+
+    def __post_init__(self):
+        for name in ("over", "under", "tolerance"):
+            check_number(name, getattr(self, name), low=0)
+
+    def __call__(self, prediction: Tensor, y: Tensor) -> Tensor:
+        worse = self.pieces((prediction - y).flatten()[:, None]).amax(1)
+        return worse.clamp(min=0).view_as(y).mean(dim=1)
+
+    def pieces(self, residual: Tensor) -> Tensor:
+        """``over (r - tolerance)`` and ``under (-r - tolerance)``: where the larger one is positive,
+        it is the cost."""
+        high, low = residual - self.tolerance, -residual - self.tolerance
+        return torch.cat([self.over * high, self.under * low], dim=1)
+
+
 def _square(residual: Tensor) -> Tensor:
     return residual.square()
 
@@ -98,6 +145,9 @@ LOSSES = {
         Loss("under", _negative, torch.neg),
     )
 }
+
+
+CONVEX = (Loss, Pinball, ErrorPrice)  # largest between two bounds at one of them
 
 
 def check_loss(loss: Any) -> Callable[[Tensor, Tensor], Tensor]:

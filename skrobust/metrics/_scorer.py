@@ -16,7 +16,7 @@ from skrobust.metrics._schedule import attack_for
 from skrobust.metrics._scores import default_loss
 from skrobust.metrics._tasks import is_regression
 
-__all__ = ["METRICS", "RobustScorer", "get_robust_scorer"]
+__all__ = ["ALIASES", "METRICS", "RobustScorer", "get_robust_scorer"]
 
 
 class RobustScorer(BaseEstimator):
@@ -44,13 +44,20 @@ class RobustScorer(BaseEstimator):
         - ``"robust_accuracy"`` (or ``"accuracy"``), ``"clean_accuracy"``: classifiers;
         - ``"neg_robust_loss"``, ``"neg_clean_loss"``: minus the mean loss;
         - ``"robust_r2"``, ``"clean_r2"``: regressors, ``1 - sum of losses / sum of the losses of
-          the mean of y`` with the loss at the worst rows.
+          the mean of y`` with the loss at the worst rows;
+        - ``"neg_robust_cost"`` (or ``"cost"``), ``"neg_clean_cost"``, ``"neg_certified_cost"``: minus
+          :func:`skrobust.expected_cost` with ``cost_matrix`` and ``attack_rate``.
     random_state : int, RandomState or None
         An int makes the scores of all candidates and folds repeatable.
     loss : str or callable, optional
         Of the loss metrics: ``"log"`` for classifiers, ``"squared"`` for regressors by default.
     batch_size : int, optional
         Rows per call of the attack.
+    cost_matrix, attack_rate : optional
+        Of the cost metrics, as for :func:`skrobust.expected_cost`.
+    cost_options : dict, optional
+        Further arguments of it by name, such as ``{"amount": .., "price_per_step": ..}``; an amount
+        has to be a function of X here, for folds see some of the rows only.
 
     Notes
     -----
@@ -88,6 +95,9 @@ class RobustScorer(BaseEstimator):
         random_state: Any = None,
         loss: str | Callable | None = None,
         batch_size: int | None = None,
+        cost_matrix: Any = None,
+        attack_rate: Any = 1.0,
+        cost_options: dict | None = None,
     ):
         if radius is None:  # None stands for "left out", so that the error can say why
             raise invalid("radius", radius, "a finite number >= 0", WHY_RADIUS, TypeError)
@@ -98,6 +108,9 @@ class RobustScorer(BaseEstimator):
         self.random_state = random_state
         self.loss = loss
         self.batch_size = batch_size
+        self.cost_matrix = cost_matrix
+        self.attack_rate = attack_rate
+        self.cost_options = cost_options
 
     def __call__(
         self, estimator: Any, X: Any, y: Any, sample_weight: Any = None
@@ -105,7 +118,7 @@ class RobustScorer(BaseEstimator):
         """Score of a fitted estimator on rows ``X`` with answers ``y``; higher is better."""
         names = _names(self.metric)
         run = _Run(self, estimator, X, y, sample_weight)
-        scores = {name: METRICS[_ALIASES.get(name, name)](run) for name in names}
+        scores = {name: METRICS[ALIASES.get(name, name)](run) for name in names}
         return scores[self.metric] if isinstance(self.metric, str) else scores
 
     # What scikit-learn asks of scorers ------------------------------------------------------
@@ -197,6 +210,7 @@ class _Run:
         self.regression = not isinstance(estimator, type) and is_regression(estimator)
         self._evaluations: dict[Any, Evaluation] = {}
         self._found: dict[Any, Found] = {}
+        self.kept: dict[str, Any] = {}  # of metrics that other layers add
 
     def accuracy(self) -> Evaluation:
         if self.regression:
@@ -280,15 +294,15 @@ METRICS: dict[str, Callable[[_Run], float]] = {
     "robust_r2": _robust_r2,
     "clean_r2": _clean_r2,
 }
-_ALIASES = {"accuracy": "robust_accuracy", "r2": "robust_r2"}
+ALIASES = {"accuracy": "robust_accuracy", "r2": "robust_r2"}
 
 
 def _names(metric: Any) -> list[str]:
     """The metrics asked for; an error for unknown ones and for an empty list."""
     names = [metric] if isinstance(metric, str) else metric
-    allowed = f"one of {[*METRICS, *_ALIASES]}, or a list of them"
+    allowed = f"one of {[*METRICS, *ALIASES]}, or a list of them"
     if not isinstance(names, (list, tuple)) or not all(isinstance(name, str) for name in names):
         raise invalid("metric", metric, allowed, error=TypeError)
-    if not names or any(_ALIASES.get(name, name) not in METRICS for name in names):
+    if not names or any(ALIASES.get(name, name) not in METRICS for name in names):
         raise invalid("metric", metric, allowed)
     return list(names)

@@ -124,6 +124,7 @@ class Classification:
         self.known = self.codes >= 0
         self._targets = to_tensor(self.codes.clip(min=0), device=self.view.device).long()
         predicted = outputs.argmax(axis=1) if answers is None else _coded(answers, self.classes)
+        self.predicted = predicted
         self.clean = self._verdict(rows.values, predicted)
 
     def logits(self, z: Tensor) -> Tensor:
@@ -162,13 +163,15 @@ class Classification:
 
     def judge(self, moved: Any, values: np.ndarray) -> Verdict:
         """What became of all rows: ``moved`` in the user's container, ``values`` as numbers."""
+        return self._verdict(values, self.decide(moved, values))
+
+    def decide(self, moved: Any, values: np.ndarray) -> np.ndarray:
+        """The model's own decisions as class numbers."""
         with quiet_names():
             answers = _answers(self.estimator, moved)
         if answers is None:
-            predicted = _outputs(self.view, values, self.logits).argmax(axis=1)
-        else:
-            predicted = _coded(answers, self.classes)
-        return self._verdict(values, predicted)
+            return _outputs(self.view, values, self.logits).argmax(axis=1)
+        return _coded(answers, self.classes)
 
     def majority(self, weight: np.ndarray) -> float:
         """What a model that ignores X would score: share of the most frequent class, or loss of
@@ -238,6 +241,7 @@ class Regression:
             _refuse_nan(found, rows, estimator)
             self._check_width(found)
         self._targets = to_tensor(self.y, device=self.view.device)
+        self.predicted = predicted
         self._before = self._losses(predicted)
         self.clean = self._verdict(predicted)
 

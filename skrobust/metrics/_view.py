@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from skrobust._torch import evaluating, to_numpy, to_tensor
-from skrobust.bridge import as_torch, has_steps
+from skrobust.bridge import as_torch, has_steps, lines_of
 from skrobust.exceptions import BlackBoxWarning, UnsupportedEstimatorError
 from skrobust.metrics._rows import Rows, quiet_names
 from skrobust.trees import tree_view
@@ -101,7 +101,10 @@ def forest_view(
 def seen_within(
     view: View, estimator: Any, rows: Rows, predicted: np.ndarray, n_classes: int | None = None
 ) -> View:
-    """A torch view that jumps, with the trees that it is made of, where it is: attacks read them."""
+    """A torch view with what it is made of, where attacks read it: lines, or trees where it jumps."""
+    lines = None if view.module is None else lines_of(view.module, rows.values[0].size)
+    if lines is not None:
+        return replace(view, model=lines)
     if not view.jumps:
         return view
     found = forest_view(estimator, rows, predicted, n_classes)

@@ -6,6 +6,7 @@ from skrobust.nets._adopt import adopt
 from skrobust.nets._build import Recipe, fit_net, freeze, skorch_view, thaw
 from skrobust.nets._full_batch import EXACT, fit_exact
 from skrobust.nets._guard import Probe
+from skrobust.nets._lines import ColumnSum, LineSum
 from skrobust.nets._loader import Batch, BatchLoader, Rows
 from skrobust.nets._modules import MODULES, Network, build_network, check_module
 from skrobust.nets._net import RobustNet
@@ -16,6 +17,8 @@ __all__ = [
     "Additive",
     "Batch",
     "BatchLoader",
+    "ColumnSum",
+    "LineSum",
     "Network",
     "Probe",
     "Recipe",

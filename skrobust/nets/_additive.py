@@ -1,4 +1,4 @@
-"""Robust additive models: sums of step functions of single columns."""
+"""Robust additive models: sums of functions of single columns, steps or lines."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ from math import sqrt
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator
-from torch import Tensor, nn
+from torch import Tensor
 
-from skrobust._params import check_integer, check_number
+from skrobust._params import check_integer, check_name, check_number
 from skrobust.exceptions import invalid
+from skrobust.nets._lines import ColumnSum, LineSum
 
 __all__ = ["Additive", "StepSum", "place_edges"]
 
 
 class Additive(BaseEstimator):
-    """A generalised additive model of step functions, for ``module=``: exact worst cases.
+    """A generalised additive model of steps or lines, for ``module=``: exact worst cases.
 
     ``f(x) = bias + sum_j v_j[bin of x_j]``: each column has a function of its own, constant between
     edges. Within a box around a row each column finds its worst bin by itself, so that the worst
@@ -25,15 +26,21 @@ class Additive(BaseEstimator):
     plus ``ridge / n`` times half the squares and ``variation / n`` times the jumps from bin to bin
     (n distinct rows).
 
-    Edges are placed where the movements of training rows begin and end, at the quantiles of
-    ``x - reach`` and ``x + reach``: nowhere else does the worst-case loss change. A column of few
-    values has a bin for each. Missing values (NaN) have a bin of their own, and stay missing.
+    With ``shape="linear"`` the functions are linear between knots, ``v`` are their values at the
+    knots, and beyond the outermost ones they stay constant. Such a function is least over an
+    interval at an end or at a knot within, all of them linear in ``v``: the same promises hold.
+
+    Edges and knots are placed where the movements of training rows begin and end, at the quantiles
+    of ``x - reach`` and ``x + reach``: nowhere else does the worst-case loss of steps change. A
+    column of few values has a bin for each. Missing values (NaN) have a bin of their own, and stay
+    missing.
 
     Parameters
     ----------
     n_bins : int or "auto", default="auto"
-        The most bins of a column; "auto" is ``2 sqrt(n)``, from 16 to 128; fewer for large tables
-        in l1 and l2 balls, where a fit takes time in proportion to rows, columns and bins.
+        The most bins (knots) of a column; "auto" is ``2 sqrt(n)``, from 16 to 128, and of lines a
+        quarter of it; fewer for large tables in l1 and l2 balls, where a fit takes time in
+        proportion to rows, columns and bins.
     ridge : float, default=0.2
         Weight of the squares of ``v``, times the number of distinct rows.
     variation : float, default=0.3
@@ -41,6 +48,15 @@ class Additive(BaseEstimator):
     categorical : list of int, default=()
         Columns of codes: a bin for each code, and no price for jumps between them. Columns that
         the threat calls ``categorical`` are such columns anyway.
+    shape : {"steps", "linear"}, default="steps"
+        What each function is: constant between edges, or linear between knots.
+
+    Notes
+    -----
+    Exact in training are boxes (linf, with scales, bounds, frozen and one-way columns). In l1 and
+    l2 balls the loss is an upper bound (a price of the way). Categories, whole numbers and levels
+    that the threat knows of are moved within the box around them: the loss is then conservative,
+    for a code may become any other in training, those that its threat rules out too.
 
     References
     ----------
@@ -63,13 +79,14 @@ class Additive(BaseEstimator):
     True
     """
 
-    def __init__(self, n_bins="auto", ridge=0.2, variation=0.3, categorical=()):
+    def __init__(self, n_bins="auto", ridge=0.2, variation=0.3, categorical=(), shape="steps"):
         self.n_bins = n_bins
         self.ridge = ridge
         self.variation = variation
         self.categorical = categorical
+        self.shape = shape
 
-    def __call__(self, shape, n_outputs: int) -> StepSum:
+    def __call__(self, shape, n_outputs: int) -> ColumnSum:
         """An untrained module for rows of ``shape``, whose edges are yet to be placed."""
         shape = (shape,) if isinstance(shape, int) else tuple(shape)
         if len(shape) != 1:
@@ -77,6 +94,7 @@ class Additive(BaseEstimator):
                 "module", "additive",
                 f"a network for rows of shape {shape}; 'additive' is for tables (n, n_features)",
             )  # fmt: skip
+        check_name("shape", self.shape, tuple(SHAPES))
         check_number("ridge", self.ridge, low=0)
         check_number("variation", self.variation, low=0)
         self.most_bins(100)
@@ -84,7 +102,7 @@ class Additive(BaseEstimator):
         for column in columns:
             if isinstance(column, bool) or column not in range(shape[0]):
                 raise invalid("categorical", column, f"columns from 0 to {shape[0] - 1}")
-        return StepSum(shape[0], n_outputs)
+        return SHAPES[self.shape](shape[0], n_outputs)
 
     def most_bins(self, n_rows: int) -> int:
         """The most bins of a column for so many distinct rows.
@@ -93,11 +111,12 @@ class Additive(BaseEstimator):
         [16, 47, 120, 128]
         """
         if isinstance(self.n_bins, str) and self.n_bins == "auto":
-            return int(np.clip(round(2 * sqrt(n_rows)), 16, 128))
+            most = int(np.clip(round(2 * sqrt(n_rows)), 16, 128))
+            return most if self.shape == "steps" else most // 4
         return check_integer("n_bins", self.n_bins, low=2, hint="Or 'auto'.")
 
 
-class StepSum(nn.Module):
+class StepSum(ColumnSum):
     """``bias + sum_j values[:, j, bin of x_j]``, exactly, in float64.
 
     Attributes
@@ -116,39 +135,12 @@ class StepSum(nn.Module):
     """
 
     steps = True  # it jumps: see skrobust.bridge.has_steps
-
-    def __init__(self, n_features: int, n_outputs: int, n_edges: int = 1):
-        super().__init__()
-        self.n_features, self.n_outputs = n_features, n_outputs
-        self._allot(n_edges)
-
-    def _allot(self, n_edges: int) -> None:
-        shape = (self.n_features, n_edges)
-        self.register_buffer("edges", torch.full(shape, torch.inf, dtype=torch.float64))
-        values = torch.zeros(self.n_outputs, shape[0], n_edges + 2, dtype=torch.float64)
-        self.values = nn.Parameter(values)
-        self.bias = nn.Parameter(torch.zeros(self.n_outputs, dtype=torch.float64))
-
-    def _load_from_state_dict(self, state_dict, prefix, *args) -> None:
-        found = state_dict.get(prefix + "edges")
-        if found is not None and found.shape != self.edges.shape:
-            device = self.edges.device
-            self._allot(found.shape[1])
-            self.to(device)
-        super()._load_from_state_dict(state_dict, prefix, *args)
-
-    def set_edges(self, edges: list[np.ndarray]) -> None:
-        """Forget all values; cut the columns at these numbers."""
-        device = self.edges.device
-        self._allot(max([1, *map(len, edges)]))
-        for column, own in enumerate(edges):
-            self.edges[column, : len(own)] = torch.as_tensor(own)
-        self.to(device)
+    extra = 2
 
     @property
     def n_bins(self) -> int:
         """Bins of a column in ``values``, that of missing values included."""
-        return self.values.shape[2]
+        return self.n_values
 
     def bins(self, x: Tensor) -> Tensor:
         """Bin of each entry of rows (n, d)."""
@@ -183,6 +175,9 @@ class StepSum(nn.Module):
         pick = lambda at: self.values.detach().gather(2, at.expand(self.n_outputs, -1, -1))
         slopes = torch.where(run > 0, (pick(after) - pick(before)) / run, 0.0)
         return torch.nn.functional.pad(slopes, (0, 1))
+
+
+SHAPES: dict[str, type[ColumnSum]] = {"steps": StepSum, "linear": LineSum}
 
 
 def place_edges(low, high, x, weight, n_bins: int, categorical) -> list[np.ndarray]:

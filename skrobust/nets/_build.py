@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -53,6 +55,7 @@ class Recipe:
     callbacks: list
     net_params: dict[str, Any]
     tasks: tuple | None = None
+    shares: np.ndarray | None = None  # of each mistake in what mistakes about its class cost
 
 
 def one_cycle(progress: float, rise: float = 0.25, low: float = 0.05) -> float:
@@ -66,8 +69,8 @@ def one_cycle(progress: float, rise: float = 0.25, low: float = 0.05) -> float:
     return 0.5 * (1 + math.cos(math.pi * (progress - rise) / (1 - rise)))
 
 
-def _make_net(recipe: Recipe, callbacks: list) -> RobustNet:
-    """The skorch net of a recipe, initialised, untrained. ``net_params`` have the last word."""
+def net_options(recipe: Recipe, callbacks: list) -> dict[str, Any]:
+    """What every skorch net of a recipe is made with, but for its optimiser's options."""
     options = dict(
         module=recipe.network,
         criterion=ClassificationLoss if recipe.is_classifier else RegressionLoss,
@@ -76,17 +79,24 @@ def _make_net(recipe: Recipe, callbacks: list) -> RobustNet:
         divergence=recipe.divergence,
         radius=recipe.radius,
         smoothing=recipe.smoothing,
-        radius_warmup=recipe.radius_warmup,
         seed=recipe.seed,
         optimizer=recipe.optimizer,
         lr=recipe.lr,
         max_epochs=recipe.max_epochs,
-        batch_size=recipe.batch_size,
         train_split=None,
         callbacks=callbacks,
         verbose=recipe.verbose,
         device=recipe.device,
     )
+    if recipe.shares is not None:
+        options["criterion__shares"] = recipe.shares
+    return options
+
+
+def _make_net(recipe: Recipe, callbacks: list) -> RobustNet:
+    """The skorch net of a recipe, initialised, untrained. ``net_params`` have the last word."""
+    options = net_options(recipe, callbacks)
+    options.update(radius_warmup=recipe.radius_warmup, batch_size=recipe.batch_size)
     options.update({f"optimizer__{name}": v for name, v in recipe.optimizer_options.items()})
     if recipe.optimizer in FUSED:
         options["optimizer__fused"] = True
@@ -109,7 +119,7 @@ def fit_net(
         averaging = Averaging(recipe.weight_averaging)
     keeper = Keeper(validation, averaging, recipe.n_iter_no_change)
     ours = {
-        "schedule": Schedule(one_cycle),
+        "schedule": Schedule(_pace(recipe)),
         "averaging": averaging,
         "guard": None,
         "keeper": keeper,
@@ -130,6 +140,14 @@ def fit_net(
         found = net.history[-1].get("loss_many_steps") if is_last else None
         warn_if_constant(net, probe, None if net.history[-1].get("collapsed") else found)
     return net, keeper
+
+
+def _pace(recipe: Recipe) -> Callable[[float], float]:
+    """The learning rate over the fit; training on bounds wants all of it while the radius grows."""
+    attack = recipe.attack
+    if not getattr(attack, "encloses", False):
+        return one_cycle
+    return partial(attack.pace, warmup=recipe.radius_warmup or attack.warmup)
 
 
 @contextmanager

@@ -12,12 +12,14 @@ from torch.nn.functional import pad, softplus
 
 from skrobust._torch import seeded, to_numpy
 from skrobust.exceptions import RobustnessWarning
-from skrobust.nets._additive import Additive, StepSum, place_edges
-from skrobust.nets._build import Recipe
+from skrobust.nets._additive import Additive, place_edges
+from skrobust.nets._build import Recipe, net_options
 from skrobust.nets._callbacks import Averaging, FitTasks, Keeper, RobustValidation
+from skrobust.nets._lines import ColumnSum, LineSum, place_knots
 from skrobust.nets._loader import Rows
+from skrobust.nets._losses import FREE
 from skrobust.nets._modules import Network
-from skrobust.nets._net import ClassificationLoss, RegressionLoss, RobustNet
+from skrobust.nets._net import RobustNet
 from skrobust.nets._worst import LinearRows, WorstRows, distinct, is_box, stepped_rows
 from skrobust.smoothing import KL, LossGap, Squared
 
@@ -30,7 +32,7 @@ SOFT = 0.01  # jumps from bin to bin much smaller than this cost next to nothing
 
 
 def is_additive(network: Network) -> bool:
-    return isinstance(network.body, StepSum)
+    return isinstance(network.body, ColumnSum)
 
 
 # The loss -----------------------------------------------------------------------------------
@@ -99,12 +101,19 @@ class Problem:
     def _clean(self, k: int | None, index: Tensor, rows: WorstRows) -> Tensor:
         if k is None:
             return (rows.here(_units(self.network)) - self.y[index]).square().sum(dim=1)
-        return _log_loss(rows.here(_against(k, self.network)))
+        return _log_loss(rows.here(_against(k, self.network)) + self._log_shares(k))
 
     def _worst(self, k: int | None, index: Tensor, rows: WorstRows) -> Tensor:
         if k is None:
             return _worst_squares(rows, self.y[index])
-        return _log_loss(rows.most(_against(k, self.network)))
+        return _log_loss(rows.most(_against(k, self.network)) + self._log_shares(k))
+
+    def _log_shares(self, k: int) -> Tensor | float:
+        """What each mistake about class k weighs in its loss."""
+        if self.recipe.shares is None:
+            return 0.0
+        shares = torch.as_tensor(np.delete(self.recipe.shares[k], k), device=self.weight.device)
+        return shares.clamp(min=FREE).log()
 
 
 def _rows_of(network: Network, x: Tensor, recipe: Recipe) -> WorstRows:
@@ -168,12 +177,12 @@ class Penalty:
             return
         factory = additive_factory(network)
         self.ridge, self.variation = factory.ridge / n_rows, factory.variation / n_rows
-        inner = torch.isfinite(self.body.edges)
+        inner = torch.isfinite(self.body.edges[:, 2 - self.body.extra :])  # between two values
         inner[sorted(categorical)] = False
         self.jumps = inner
 
     def __call__(self) -> Tensor:
-        if not isinstance(self.body, StepSum):
+        if not isinstance(self.body, ColumnSum):
             return 0.5 * self.decay * self.body[-1].weight.square().sum()
         values = self.body.values
         jumps = (values[:, :, 1:-1] - values[:, :, :-2])[:, self.jumps]
@@ -305,24 +314,7 @@ def _warn_if_constant(net: ExactNet, problem: Problem) -> None:
 
 
 def _make_net(recipe: Recipe, callbacks: list) -> ExactNet:
-    options = dict(
-        module=recipe.network,
-        criterion=ClassificationLoss if recipe.is_classifier else RegressionLoss,
-        threat=recipe.threat,
-        attack=recipe.attack,
-        divergence=recipe.divergence,
-        radius=recipe.radius,
-        smoothing=recipe.smoothing,
-        seed=recipe.seed,
-        optimizer=recipe.optimizer,
-        lr=recipe.lr,
-        max_epochs=recipe.max_epochs,
-        batch_size=-1,
-        train_split=None,
-        callbacks=callbacks,
-        verbose=recipe.verbose,
-        device=recipe.device,
-    )
+    options = {**net_options(recipe, callbacks), "batch_size": -1}
     how = {**recipe.optimizer_options, "weight_decay": 0.0}  # the penalty is part of the loss
     if issubclass(recipe.optimizer, (torch.optim.Adam, torch.optim.AdamW)):
         how["betas"] = (0.9, 0.99)
@@ -350,5 +342,6 @@ def _prepare(
         n_bins = factory.most_bins(len(x))
         if factory.n_bins == "auto" and not is_box(region):  # each row looks at each bin, each step
             n_bins = max(8, min(n_bins, PRICED // x.numel()))
-        network.body.set_edges(place_edges(low, high, to_numpy(x), weight, n_bins, categorical))
+        place = place_knots if isinstance(network.body, LineSum) else place_edges
+        network.body.set_edges(place(low, high, to_numpy(x), weight, n_bins, categorical))
     return categorical

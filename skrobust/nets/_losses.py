@@ -9,16 +9,30 @@ from skrobust._torch import differences
 
 __all__ = ["ClassificationLoss", "RegressionLoss"]
 
+FREE = 1e-6  # stands for a share of 0, whose logarithm no gradient survives
+
 
 class ClassificationLoss(torch.nn.Module):
-    """Cross-entropy of each row, with every pair of classes as a direction to attack."""
+    """Cross-entropy of each row, with every pair of classes as a direction to attack.
+
+    With ``shares`` (k, k) a wrong class counts by what it costs,
+    ``log(1 + sum_{k != y} shares[y, k] exp(f_k - f_y))`` (Zhang & Evans 2019, arXiv 1810.09225).
+    """
+
+    def __init__(self, shares: Tensor | None = None):
+        super().__init__()
+        logs = None if shares is None else torch.as_tensor(shares).clamp(min=FREE).log()
+        self.register_buffer("log_shares", logs, persistent=False)
 
     def forward(self, output: Tensor, y: Tensor) -> Tensor:
-        return torch.nn.functional.cross_entropy(output, y, reduction="none")
+        return torch.nn.functional.cross_entropy(self._weighed(output, y), y, reduction="none")
 
     def lost_margin(self, output: Tensor, y: Tensor) -> Tensor:
         """``max_{k != y} f_k - f_y`` of each row."""
-        return differences(output, y).amax(dim=1)
+        return differences(self._weighed(output, y), y).amax(dim=1)
+
+    def _weighed(self, output: Tensor, y: Tensor) -> Tensor:
+        return output if self.log_shares is None else output + self.log_shares[y].to(output.dtype)
 
     def directions(self, output: Tensor) -> Tensor:
         """Logit differences ``f_k - f_j`` of all ordered pairs, (n, k (k - 1))."""

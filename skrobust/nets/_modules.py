@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 from skrobust._torch import evaluating, seeded, to_tensor
 from skrobust.exceptions import invalid
-from skrobust.nets._additive import Additive, StepSum
+from skrobust.nets._additive import Additive
 from skrobust.nets._first_layer import first_convolution, suits
+from skrobust.nets._lines import ColumnSum
 
 __all__ = ["MODULES", "Network", "build_network", "check_module", "cnn", "conv1d", "linear", "mlp"]
 
@@ -276,7 +277,7 @@ def build_network(
     }
     with seeded(seed):
         network = Network(plan, front)
-    if network.conditioned and not isinstance(network.body, StepSum):
+    if network.conditioned and not isinstance(network.body, ColumnSum):
         network.condition(seen)
     _check_outputs(network, seen[:2])
     return network

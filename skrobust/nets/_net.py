@@ -15,7 +15,7 @@ from skrobust.bounds import Graph, trace
 from skrobust.nets._loader import Batch, BatchLoader, Rows
 from skrobust.nets._losses import ClassificationLoss, RegressionLoss
 from skrobust.nets._memory import Memory
-from skrobust.smoothing import PairDivergence, Setting
+from skrobust.smoothing import LossGap, PairDivergence, Setting
 
 __all__ = ["ClassificationLoss", "RegressionLoss", "RobustNet"]
 
@@ -72,11 +72,16 @@ class RobustNet(NeuralNet):
 
     def train_step_single(self, batch: Batch, **fit_params) -> dict:
         penalty = None
+        if self.graph_ is not None:
+            self._widen()
         with self.arithmetic_():
-            if self.smoothing > 0 and self.radius_now_ > 0:
-                output, penalty = self._output_and_penalty(batch)
-            else:
+            if not (self.smoothing > 0 and self.radius_now_ > 0):
                 output = self.forward_(batch.x)
+            elif self.is_all_bound_:
+                region = self.setting(batch).region()
+                output = self.attack.moved(self.graph_, region, batch.y).float()
+            else:
+                output, penalty = self._output_and_penalty(batch)
             loss = self.criterion_(output, batch.y)
         if penalty is not None:
             loss = loss + self.smoothing * penalty
@@ -86,6 +91,12 @@ class RobustNet(NeuralNet):
             torch.nn.utils.clip_grad_norm_(self.module_.parameters(), self.attack.clip)
         step = {"loss": loss.detach(), "y_pred": output.detach()}
         return step if penalty is None else {**step, "penalty": penalty.detach().mean()}
+
+    def _widen(self) -> None:
+        """The radius of the next batch in certified training: bounds bear no sudden steps."""
+        warmup = self.radius_warmup or self.attack.warmup
+        share = self.attack.reach(self.step_ / self.n_steps_, warmup)
+        self.radius_now_, self.step_ = self.radius * share, self.step_ + 1
 
     def _output_and_penalty(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Outputs of the rows, and the worst divergence of each within the radius."""
@@ -119,6 +130,8 @@ class RobustNet(NeuralNet):
         """What the divergence may look at for the rows of one batch."""
 
         def region():
+            if self.graph_ is not None:  # the radius is another one at each step
+                return self.threat.region(batch.x, self.radius_now_)
             return batch.region(self.threat, self.radius_now_)
 
         def find(climb, reference: Tensor, y: Tensor) -> Tensor:
@@ -160,6 +173,8 @@ class RobustNet(NeuralNet):
     @property
     def has_slope_(self) -> bool:
         """Whether the class that says what is compared also says how steep that is."""
+        if getattr(self.criterion_, "log_shares", None) is not None:
+            return False  # a growth of the loss is steep in another way then
         owners = [
             next(cls for cls in type(self.divergence).__mro__ if name in vars(cls))
             for name in ("compare", "slope")
@@ -234,6 +249,10 @@ class RobustNet(NeuralNet):
             self.forward_ = _in_float32(self.forward_)
             self.attacked_ = _in_float32(self.attacked_)
         self.memory_, self.graph_ = self._memory(X), self._graph()
+        self.is_all_bound_ = self._is_all_bound()
+        if self.graph_ is not None:
+            n_batches = len(self.get_iterator(X, training=True))
+            self.step_, self.n_steps_ = 0, max(1, self.max_epochs * n_batches)
         super().on_train_begin(net, X=X, y=y, **kwargs)
 
     def _memory(self, rows) -> Memory | None:
@@ -250,6 +269,14 @@ class RobustNet(NeuralNet):
         self.attack.check(self.divergence)
         return trace(self.module_, self.module_.row_shape)
 
+    def _is_all_bound(self) -> bool:
+        """Whether the clean loss cancels, and the loss at the worst outputs is all that is left."""
+        cancels = isinstance(self.divergence, LossGap) and self.smoothing == 1
+        # what is normalised by the statistics of batches must see the rows themselves
+        if self.graph_ is None or self.module_.mode_matters:
+            return False
+        return cancels and self.attack.share == 1
+
     def on_train_end(self, net, X=None, y=None, **kwargs) -> None:
         super().on_train_end(net, X=X, y=y, **kwargs)
         # what no file can hold
@@ -264,8 +291,7 @@ class RobustNet(NeuralNet):
     def on_epoch_begin(self, net, dataset_train=None, dataset_valid=None, **kwargs) -> None:
         super().on_epoch_begin(net, dataset_train=dataset_train, dataset_valid=dataset_valid)
         done = (len(self.history) - self.first_epoch_) / max(self.max_epochs, 1)
-        warmup = self.radius_warmup or (self.attack.warmup if self.graph_ is not None else 0.0)
-        share = 1.0 if warmup <= 0 else min(1.0, done / warmup)
+        share = 1.0 if self.radius_warmup <= 0 else min(1.0, done / self.radius_warmup)
         self.radius_now_ = self.radius * share
 
     def get_dataset(self, X, y=None):

@@ -115,13 +115,16 @@ def _aims(forest: Forest, y: Tensor, is_margin: bool = True) -> np.ndarray:
     """Weights of the scores (n, n_aims, n_outputs): other classes against y; up and down.
 
     Where not the margin counts, all other classes together against y are an aim too: of shares
-    of votes, that is the log loss.
+    of votes, that is the log loss. Where y (n, n_outputs) marks classes (1: wanted, -1: the one that
+    the row has now), wanted ones against that, and against the mean of those not wanted.
     """
     units = np.eye(forest.n_outputs)
     if not forest.is_classifier:
         return np.broadcast_to(
             np.concatenate([units, -units]), (len(y), 2 * len(units), len(units))
         )
+    if y.ndim == 2:
+        return _towards(y.cpu().numpy())
     own = y.cpu().numpy().astype(np.int64)
     others = np.arange(forest.n_outputs - 1)
     others = others + (others >= own[:, None])
@@ -129,6 +132,21 @@ def _aims(forest: Forest, y: Tensor, is_margin: bool = True) -> np.ndarray:
     if is_margin or forest.n_outputs < 3:
         return aims
     return np.concatenate([aims.mean(axis=1, keepdims=True), aims], axis=1)
+
+
+def _towards(marks: np.ndarray) -> np.ndarray:
+    """Aims (n, n_aims, n_outputs) of marked classes; rows with fewer of them than others repeat."""
+    wanted = marks > 0
+    count = wanted.sum(axis=1)
+    first = np.argsort(~wanted, axis=1, kind="stable")  # the wanted classes of each row first
+    turn = np.arange(count.max(initial=1)) % np.maximum(1, count)[:, None]
+    units = np.eye(marks.shape[1])
+    chosen = units[np.take_along_axis(first, turn, axis=1)]
+    now = chosen - (marks < 0)[:, None]
+    if (count == marks.shape[1] - 1).all():
+        return now
+    rest = ~wanted / np.maximum(1, (~wanted).sum(axis=1, keepdims=True))
+    return np.concatenate([now, chosen - rest[:, None]], axis=1)
 
 
 class WorstRows(NamedTuple):
