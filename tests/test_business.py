@@ -339,7 +339,7 @@ def test_proof_of_concept_is_one_page(tmp_path, monkeypatch, capsys):
     names["main"].__globals__["OUTPUT"] = tmp_path
     names["main"](names["breast_cancer"]())
     html = (tmp_path / "proof_of_concept.html").read_text()
-    assert html.count('class="box') == 1 and html.count("<svg") == 6
+    assert html.count('class="box') == 1 and html.count("<svg") == 7
     assert "http" not in html and " src=" not in html and "SIMULATED" in html
     word = capsys.readouterr().out.splitlines()[-2].split(":")[0]
     assert word in ("GO", "NO", "OPEN") and f'class="box {word.lower()}"' in html

@@ -9,9 +9,10 @@ from scipy import stats
 from sklearn.datasets import make_classification
 from sklearn.linear_model import LogisticRegression, Ridge
 
-from skrobust import group_comparison, robust_accuracy_score, robustness_report
+from skrobust import expected_cost, group_comparison, robust_accuracy_score, robustness_report
 from skrobust.inspection._exact_tests import holm, paired, paired_interval, unpaired
 from skrobust.inspection._groups import compare_groups
+from skrobust.risk import row_costs
 
 X, y = make_classification(200, 5, n_informative=4, n_redundant=0, flip_y=0.1, random_state=0)
 KIND = np.where(np.arange(200) % 10 == 0, "few", np.where(X[:, 0] > 0, "b", "c"))
@@ -167,6 +168,33 @@ def test_costs_and_losses_are_numbers_where_less_is_better():
     assert {r["measure"] for r in lost.groups} == {"clean loss", "robust loss"}
 
 
+def test_costs_of_decisions():
+    """False alarms cost 1, misses 5, under attack: the mean cost of each group, in the report too."""
+    price = np.array([[0.0, 1.0], [5.0, 0.0]])
+    where = dict(cost_matrix=price, radius=0.2, attack_rate=0.5, random_state=0)
+    costs = {
+        name: row_costs(model, X, y, bound="attacked", **where) for name, model in MODELS.items()
+    }
+    report = robustness_report(
+        MODELS, X, y, radii=[0.2], groups=KIND, costs=costs, diagnostics=False, features=False,
+        explain=False, random_state=0,
+    )  # fmt: skip
+    frame = report.frame("groups").query("measure == 'cost'")
+    assert len(frame) == 2 * 3
+    for record in frame.itertuples():
+        expected = costs[record.estimator].expected()[KIND == record.group].mean()
+        assert record.value == pytest.approx(expected)
+        mask, model = KIND == record.group, MODELS[record.estimator]
+        assert record.value == pytest.approx(expected_cost(model, X[mask], y[mask], **where))
+    assert "cost" in report._repr_html_() and "| cost |" in report.model_card("flat")
+    clean = row_costs(PLAIN, X, y, cost_matrix=price, bound="clean")
+    found = group_comparison(
+        PLAIN, X, y, groups=KIND, radius=0.0, costs={"LogisticRegression": clean}
+    )
+    value = found.frame().query("measure == 'cost' and group == 'few'").value.iloc[0]
+    assert value == pytest.approx(clean.clean[KIND == "few"].mean())
+
+
 def test_report_agrees_and_says_so(found):
     report = robustness_report(
         MODELS, X, y, radii=[0.2], groups=KIND, diagnostics=False, features=False,
@@ -200,6 +228,7 @@ def test_report_agrees_and_says_so(found):
         ({"costs": {"other": np.ones(200)}}, "names of the models"),
         ({"costs": {"plain": np.ones(3)}}, "one number for each"),
         ({"costs": {"plain": ["a"] * 200}}, "one number for each"),
+        ({"costs": np.ones(200)}, "a dict"),
     ],
 )
 def test_bad_input(options, word):

@@ -127,8 +127,9 @@ def group_comparison(
         The group of each row.
     reference : str, optional
         Name of the model that the others are compared with: the first by default.
-    costs : dict of str to array-like of shape (n,), optional
-        Per model the cost of each row, as one more measure (small is good).
+    costs : dict of str to array-like of shape (n,) or RowCosts, optional
+        Per model the cost of each row, as one more measure (small is good):
+        :func:`skrobust.risk.row_costs` gives it.
     confidence : float
         Of intervals; 1 minus it is the level of the tests.
     tolerance : float
@@ -177,7 +178,7 @@ def group_comparison(
         "confidence", confidence, low=0, high=1, open_low=True, open_high=True
     )
     tolerance = check_number("tolerance", tolerance, low=0, high=1)
-    groups, costs = check_groups(groups, X), dict(costs or {})
+    groups, known = check_groups(groups, X), check_costs(costs, named, len(X))
     measures: dict[str, dict[str, np.ndarray]] = {}
     for name, estimator in named.items():
         evaluation = Evaluation(estimator, X, y, threat=threat, attack=attack, loss=loss)
@@ -187,11 +188,7 @@ def group_comparison(
             measures[name] = {"clean accuracy": before, "robust accuracy": after}
         else:
             measures[name] = {"clean loss": evaluation.clean.value, "robust loss": found.value}
-        if name in costs:
-            measures[name]["cost"] = _numbers(costs[name], len(groups))
-    unknown = sorted(set(costs) - set(named))
-    if unknown:
-        raise invalid("costs", unknown, f"a dict with names of the models {list(named)}")
+        measures[name] |= known.get(name, {})
     return compare_groups(measures, groups, reference, confidence, tolerance, random_state)
 
 
@@ -326,7 +323,20 @@ def check_groups(groups: Any, X: Any) -> np.ndarray:
     return np.where(missing, "missing", found.astype(str)) if missing.any() else found
 
 
+def check_costs(costs: Any, names: Any, n_rows: int) -> dict[str, dict[str, np.ndarray]]:
+    """Per model the measure "cost" (n,), from numbers or from the RowCosts of ``skrobust.risk``."""
+    if costs is not None and not isinstance(costs, Mapping):
+        raise invalid("costs", costs, "a dict, name of a model -> costs", error=TypeError)
+    unknown = sorted(set(costs or {}) - set(names))
+    if unknown:
+        raise invalid("costs", unknown, f"a dict with names of the models {list(names)}")
+    return {name: {"cost": _numbers(values, n_rows)} for name, values in (costs or {}).items()}
+
+
 def _numbers(values: Any, n_rows: int) -> np.ndarray:
+    if hasattr(values, "expected"):  # RowCosts: the worst that was found, or else proven
+        known = [b for b in ("attacked", "certified", "clean") if getattr(values, b) is not None]
+        values = values.expected(known[0]) if known[0] != "clean" else values.clean
     found = as_array(values)
     if found.shape != (n_rows,) or found.dtype.kind not in "iufb":
         raise invalid("costs", values, f"one number for each of the {n_rows} rows")

@@ -19,8 +19,8 @@ from skrobust.inspection._html_pieces import (
     with_interval,
 )
 from skrobust.inspection._html_style import STYLE
+from skrobust.inspection._measure import example_rows, moved_rows
 from skrobust.inspection._pictures import pictures
-from skrobust.inspection._report import example_rows, moved_rows
 from skrobust.inspection._rows import as_array, feature_names, row_labels
 from skrobust.inspection._words import answers_of, number, sentence, span
 

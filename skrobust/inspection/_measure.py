@@ -12,13 +12,23 @@ from skrobust._torch import to_numpy, to_tensor
 from skrobust.inspection._finding import Finding
 from skrobust.inspection._fragility import Sensitivity, judge, sensitivity, smallest_radius
 from skrobust.inspection._lab import random_from
+from skrobust.inspection._rows import take_rows
 from skrobust.metrics import RobustnessCurve
 from skrobust.metrics._certified import Proven, proof_of
 from skrobust.metrics._curve import per_row, population
 from skrobust.metrics._evaluation import Evaluation, Found
 from skrobust.metrics._intervals import majority_share
+from skrobust.metrics._rows import Rows
 
-__all__ = ["Measured", "Settings", "Slice", "measure", "weak_columns"]
+__all__ = [
+    "Measured",
+    "Settings",
+    "Slice",
+    "example_rows",
+    "measure",
+    "moved_rows",
+    "weak_columns",
+]
 
 
 @dataclass(frozen=True)
@@ -235,3 +245,22 @@ def _slice(evaluation, settings: Settings, path, luck, proof, part, value, mask)
         random=random,
         **population(rows[1:], proof, *options),
     )
+
+
+def example_rows(report: Any, model: Measured, at_most: int) -> np.ndarray:
+    """Rows that were right and break first, by number; of a regressor those that lose most."""
+    if model.curve.quantity == "accuracy":
+        reached = (model.first > 0) & np.isfinite(model.first)
+        order = np.argsort(model.smallest, kind="stable")
+        return order[reached[order]][:at_most]
+    growth = model.worst.value - model.clean.value
+    order = np.argsort(-growth, kind="stable")
+    return order[growth[order] > 0][:at_most]
+
+
+def moved_rows(report: Any, model: Measured, rows: np.ndarray) -> tuple[Any, Any]:
+    """Those rows as they were given and as they were moved, in the user's own container."""
+    settings = report.settings
+    known = Rows(settings.X, settings.threat.categories).categories
+    given = take_rows(settings.X, rows)
+    return given, Rows(given, known).like_given(model.nearest[rows])

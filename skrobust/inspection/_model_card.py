@@ -238,16 +238,15 @@ def _fairness(report: Any, name: str) -> str:
         )
     lines = []
     own = [r for r in found.groups if r["estimator"] == name]
-    form = percent if own and own[0]["measure"].endswith("accuracy") else number
     head = ["measure", "group", "rows", "figure", "interval", "all others", "p (Holm)"]
     table = [
         [
             r["measure"],
             _plain(str(r["group"])),
             str(r["n_rows"]),
-            form(r["value"]),
-            _span((r["low"], r["high"]), form),
-            form(r["rest"]),
+            _form(r)(r["value"]),
+            _span((r["low"], r["high"]), _form(r)),
+            _form(r)(r["rest"]),
             f"{r['p_holm']:.2g}",
         ]
         for r in own
@@ -262,9 +261,9 @@ def _fairness(report: Any, name: str) -> str:
                 r["measure"],
                 _plain(str(r["group"])),
                 str(r["n_rows"]),
-                form(r["before"]),
-                form(r["value"]),
-                _span((r["low"], r["high"]), form),
+                _form(r)(r["before"]),
+                _form(r)(r["value"]),
+                _span((r["low"], r["high"]), _form(r)),
                 f"{r['p_holm']:.2g}",
                 r["verdict"],
             ]
@@ -379,6 +378,10 @@ def _plain(text: str) -> str:
     for sign in "\\`*_[]<>#|":
         text = text.replace(sign, "\\" + sign)
     return text.replace("\n", " ")
+
+
+def _form(record: dict) -> Any:
+    return percent if record["measure"].endswith("accuracy") else number
 
 
 def _span(interval: Any, form: Any) -> str:

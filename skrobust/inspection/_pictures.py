@@ -10,7 +10,7 @@ from skrobust._compat import import_extra
 from skrobust.inspection._counterfactual_display import CounterfactualDisplay
 from skrobust.inspection._curve_display import RobustnessCurveDisplay
 from skrobust.inspection._input_sensitivity_display import InputSensitivityDisplay
-from skrobust.inspection._report import example_rows, moved_rows
+from skrobust.inspection._measure import example_rows, moved_rows
 from skrobust.inspection._rows import feature_names, row_labels, take_rows
 from skrobust.inspection._sensitivity_display import FeatureSensitivityDisplay
 from skrobust.inspection._style import new_figure

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -20,12 +20,12 @@ from skrobust.exceptions import invalid
 from skrobust.inspection._diagnostics import diagnose
 from skrobust.inspection._explain import Explained, explain_models
 from skrobust.inspection._finding import Finding
-from skrobust.inspection._groups import GroupComparison, check_groups, compare_groups
+from skrobust.inspection._groups import GroupComparison, check_costs, check_groups, compare_groups
 from skrobust.inspection._lab import random_from
 from skrobust.inspection._measure import Measured, Settings, measure, weak_columns
 from skrobust.inspection._named import named_estimators
 from skrobust.inspection._records import RECORDS
-from skrobust.inspection._rows import as_array, take_rows
+from skrobust.inspection._rows import as_array
 from skrobust.metrics import RobustnessCurve
 from skrobust.metrics._curve import _check_radii
 from skrobust.threats import check_threat
@@ -194,6 +194,7 @@ def robustness_report(
     certify: bool | str | None = None,
     explain: bool | str = "auto",
     reference: str | None = None,
+    costs: Mapping[str, Any] | None = None,
 ) -> RobustnessReport:
     """Measure robustness, find the weak spots, and say whether the figures can be trusted.
 
@@ -229,6 +230,9 @@ def robustness_report(
         some answers; "auto" does what costs little, True all of it, with proofs and more rows.
     reference : str, optional
         Name of the model that the others are compared with, group by group: the first by default.
+    costs : dict of str to array-like of shape (n,) or RowCosts, optional
+        Per model what each row costs, for the comparison of groups; :func:`skrobust.risk.row_costs`
+        gives it.
 
     Returns
     -------
@@ -280,12 +284,13 @@ def robustness_report(
         explain = check_bool("explain", explain)
     if reference is not None and reference not in named:
         raise invalid("reference", reference, f"the name of one of the models {list(named)}")
+    costs = check_costs(costs, named, len(X))
     models = {name: measure(name, model, settings) for name, model in named.items()}
     _check_same_task(models)
     focus = _focus([model.curve for model in models.values()])
     for model in models.values():
         _examine(model, settings, focus, diagnostics, wanted, max_rows)
-    compared = _compared(models, settings, focus, reference)
+    compared = _compared(models, settings, focus, reference, costs)
     explained = explain_models(models, settings, focus, explain) if explain and focus else None
     info = _info(settings, time.perf_counter() - began, len(X))
     return RobustnessReport(models, settings, focus, info, compared, explained)
@@ -330,11 +335,13 @@ def _focus(curves: list[RobustnessCurve]) -> float:
     return float(radii[np.flatnonzero(off == off.min())[-1]])
 
 
-def _compared(models: dict[str, Measured], settings: Settings, focus: float, reference: Any):
+def _compared(models: dict[str, Measured], settings: Settings, focus, reference, costs):
     """The groups, at the radius in focus; None without groups, or where rows have weights."""
     if settings.groups is None or settings.weight is not None or focus == 0:
         return None
-    measures = {name: model.right_or_loss(focus) for name, model in models.items()}
+    measures = {
+        name: model.right_or_loss(focus) | costs.get(name, {}) for name, model in models.items()
+    }
     options = dict(confidence=settings.confidence, random_state=settings.random_state)
     return compare_groups(measures, settings.groups, reference, **options)
 
@@ -377,24 +384,3 @@ def _info(settings: Settings, seconds: float, n_rows: int) -> dict[str, Any]:
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "versions": {"python": platform.python_version(), **found},
     }
-
-
-def example_rows(report: RobustnessReport, model: Measured, at_most: int) -> np.ndarray:
-    """Rows that were right and break first, by number; of a regressor those that lose most."""
-    if model.curve.quantity == "accuracy":
-        reached = (model.first > 0) & np.isfinite(model.first)
-        order = np.argsort(model.smallest, kind="stable")
-        return order[reached[order]][:at_most]
-    growth = model.worst.value - model.clean.value
-    order = np.argsort(-growth, kind="stable")
-    return order[growth[order] > 0][:at_most]
-
-
-def moved_rows(report: RobustnessReport, model: Measured, rows: np.ndarray) -> tuple[Any, Any]:
-    """Those rows as they were given and as they were moved, in the user's own container."""
-    from skrobust.metrics._rows import Rows
-
-    settings = report.settings
-    known = Rows(settings.X, settings.threat.categories).categories
-    given = take_rows(settings.X, rows)
-    return given, Rows(given, known).like_given(model.nearest[rows])

@@ -18,7 +18,7 @@ from skrobust.monitoring import _looking
 from skrobust.monitoring._ledger import Ledger
 from skrobust.monitoring._probe import Probe
 from skrobust.monitoring._result import MonitorState
-from skrobust.monitoring._setup import Setup
+from skrobust.monitoring._setup import Setup, coded_labels
 from skrobust.monitoring._store import Store
 from skrobust.monitoring._windows import State
 from skrobust.threats import check_threat
@@ -161,8 +161,14 @@ class Life:
         if state.count["n_looks"] > before:
             _looking.judge(self, ledger, state)
 
+    def _labels(self, y: Any, pick: Any) -> tuple[np.ndarray | None, list | None]:
+        """Labels of the rows that are looked at; None where none is known."""
+        y = pick(y.to_numpy() if hasattr(y, "to_numpy") else y)
+        labels, words = coded_labels(self._setup, y, len(y))
+        return (None, None) if np.isnan(labels).all() else (labels, words)
+
     def _result(self, state: State, names: Sequence[str]) -> MonitorState:
-        return MonitorState.of(self, state, list(names))
+        return MonitorState.of(self, state, names)
 
 
 def names_of(X: Any, rows: Rows) -> list[str]:

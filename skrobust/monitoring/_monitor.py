@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator
 
+from skrobust.inspection._rows import take_rows
 from skrobust.metrics._rows import Rows
 from skrobust.monitoring import _affordable, _export, _history, _looking, _retrain
 from skrobust.monitoring._life import Life, names_of, taken
@@ -185,20 +186,17 @@ class RobustnessMonitor(Life, BaseEstimator):
         with self._store.transaction() as db:
             ledger = self._ledger(db)
             state, categories = ledger.load()
-            rows = self._rows(X, categories)
-            n = len(rows)
-            labels, words = (None, None) if y is None else coded_labels(self._setup, y, n)
-            if labels is not None and np.isnan(labels).all():
-                labels = None
-            outputs = None if outputs is None else _scores(self.probe_, outputs, n)
-            first = state.count["n_given"]
-            names = [str(first + k) for k in range(n)] if ids is None else _ids(ids, n)
+            n, first = len(X), state.count["n_given"]
             chosen = _looking.draw(n, self.max_rows_, self._random(2, state.count["n_updates"]))
-            pick = lambda part: None if part is None else part[chosen]
-            words = None if words is None else [words[k] for k in chosen]
-            ledger.add_rows(
-                [names[k] for k in chosen], rows.values[chosen], pick(outputs), pick(labels), words
-            )
+            # what is not looked at is not even read: that keeps large batches cheap
+            pick = lambda part: part if len(chosen) == n else take_rows(part, chosen)
+            rows = self._rows(pick(X), categories)
+            labels, words = (None, None) if y is None else self._labels(_long(y, n, "y"), pick)
+            if outputs is not None:
+                outputs = _scores(self.probe_, pick(_long(np.asarray(outputs), n, "outputs")))
+            names = range(first, first + n) if ids is None else _ids(ids, n)
+            chosen_names = [str(names[k]) for k in chosen]
+            ledger.add_rows(chosen_names, rows.values, outputs, labels, words)
             state.count["n_given"] += n
             state.count["n_updates"] += 1
             self._advance(ledger, state, rows)
@@ -329,11 +327,17 @@ class RobustnessMonitor(Life, BaseEstimator):
             self._store.close()
 
 
-def _scores(probe: Probe, outputs: Any, n: int) -> np.ndarray:
+def _long(values: Any, n: int, name: str) -> Any:
+    """One for each row."""
+    values = values if hasattr(values, "shape") else np.asarray(values)
+    if values.ndim == 0 or len(values) != n:
+        length = len(values) if values.ndim else 0
+        raise ValueError(f"{name} has {length} rows, X has {n}.")
+    return values
+
+
+def _scores(probe: Probe, outputs: np.ndarray) -> np.ndarray:
     """Outputs as rows of numbers that ``Probe.answers`` understands."""
-    outputs = np.asarray(outputs)
-    if len(outputs) != n:
-        raise ValueError(f"outputs has {len(outputs)} rows, X has {n}.")
     answers = probe.answers(outputs, outputs)
     return np.ascontiguousarray(answers.score, dtype=np.float64)
 

@@ -35,20 +35,25 @@ class MonitorState:
 
     alarm: bool
     reasons: list[Reason]
-    ids: list[str]
     n_rows: int
     n_watched: int
     n_labelled: int
     _monitor: Any = field(repr=False, compare=False)
+    _names: Any = field(repr=False, compare=False, default=())
 
     @classmethod
-    def of(cls, monitor: Any, state: State, ids: list[str]) -> MonitorState:
+    def of(cls, monitor: Any, state: State, ids: Any) -> MonitorState:
         reasons = merged(reasons_of(monitor)) if state.alarmed.any() else []
         count = state.count
         return cls(
-            bool(reasons), reasons, ids, count["n_given"], count["n_watched"], count["n_judged"],
-            monitor,
+            bool(reasons), reasons, count["n_given"], count["n_watched"], count["n_judged"], monitor,
+            ids,
         )  # fmt: skip
+
+    @property
+    def ids(self) -> list[str]:
+        """Names of the rows of this update."""
+        return [str(name) for name in self._names]
 
     @property
     def advice(self) -> str:

@@ -67,11 +67,14 @@ def ranks(codes: np.ndarray, pools: np.ndarray, random: np.ndarray) -> np.ndarra
     safe = np.where(seen, codes, 0)
     below = np.cumsum(pools, axis=1) - pools
     stream = np.arange(n_streams)
-    # rows before this one, in the same batch: (n, n, n_streams), which is small
-    earlier = np.tri(n, k=-1, dtype=bool)[:, :, None] & seen[None]
-    less = below[stream, safe] + ((codes[None] < codes[:, None]) & earlier).sum(axis=1)
-    same = pools[stream, safe] + ((codes[None] == codes[:, None]) & earlier).sum(axis=1) + 1
-    total = pools.sum(axis=1) + earlier.sum(axis=1) + 1
+    # rows before this one, in the same batch: (n_streams, n, n), which is small
+    short = np.where(seen, codes, np.iinfo(np.int16).max).T.astype(np.int16)
+    earlier = np.tri(n, k=-1, dtype=bool)
+    smaller = (short[:, None] < short[:, :, None]) & earlier
+    equal = (short[:, None] == short[:, :, None]) & earlier
+    less = below[stream, safe] + np.count_nonzero(smaller, axis=2).T
+    same = pools[stream, safe] + np.count_nonzero(equal, axis=2).T + 1
+    total = pools.sum(axis=1) + np.cumsum(seen, axis=0) - seen + 1
     found = np.where(seen, (less + random * same) / total, np.nan)
     row, column = np.nonzero(seen)
     np.add.at(pools, (column, codes[row, column]), 1)
