@@ -79,14 +79,15 @@ class IntervalTraining(Attack):
                     layer.weight.mul_(wanted / layer.weight.std().clamp(min=1e-12))
 
     @staticmethod
-    def reach(progress: float, warmup: float) -> float:
-        """The share of the radius at a share of the steps: none at first, then linearly.
+    def reach(progress: float, warmup: float, rest: float = 0.0) -> float:
+        """The share of the radius at a share of the steps: after a rest linearly up to the warm-up.
 
-        >>> [round(IntervalTraining.reach(p, 0.8), 2) for p in (0.0, 0.1, 0.45, 0.8, 1.0)]
+        >>> [round(IntervalTraining.reach(p, 0.8, 0.1), 2) for p in (0.0, 0.1, 0.45, 0.8, 1.0)]
         [0.0, 0.0, 0.5, 1.0, 1.0]
         """
-        start = warmup / 8
-        return min(1.0, max(0.0, (progress - start) / (warmup - start))) if warmup else 1.0
+        if warmup <= rest:
+            return 1.0
+        return min(1.0, max(0.0, progress - rest) / (warmup - rest))
 
     @staticmethod
     def pace(progress: float, warmup: float) -> float:
