@@ -444,3 +444,21 @@ def test_warnings_point_at_the_users_line():
         RobustClassifier(threat=LpBall(scale="std"), radius=5.0, **QUICK).fit(X, y)
     (found,) = (w for w in caught if "constant" in str(w.message))
     assert found.filename == __file__
+
+
+def test_single_takes_two_shorter_steps_at_the_end_of_training_on_images():
+    taken = []
+
+    class Watched(Single):
+        def worst(self, fn, region, start, generator):
+            taken.append((self.n_steps, self.stride))
+            return super().worst(fn, region, start, generator)
+
+    X = np.random.default_rng(0).random((16, 1, 8, 8))
+    y = np.arange(16) % 2
+    options = dict(max_epochs=6, batch_size=16, radius=0.1, random_state=0)
+    RobustClassifier(attack=Watched(finish=1 / 3, verify=False), **options).fit(X, y)
+    assert taken == [(1, 0.5)] * 4 + [(2, 0.25)] * 2
+    warnings.simplefilter("ignore", RobustnessWarning)  # six epochs on noise
+    assert RobustClassifier(**options).fit(X, y).net_.attack.finish == pytest.approx(1 / 3)
+    assert RobustClassifier(**options).fit(X[:, 0, 0], y).net_.attack.finish == 0

@@ -95,6 +95,10 @@ class Attack(BaseEstimator):
             self._search_unfinished(fn, region, best, start, _generator_for(x, generator))
         return Moved(region.realize(region.settle(best.z)), best.value, *fn.counts(region.x))
 
+    def at(self, done: float) -> Attack:
+        """The attack to train with when a share of the epochs is ``done`` (1 in the last one)."""
+        return self
+
     def worst(
         self,
         fn: Objective,

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import Tensor
 
+from skrobust._params import check_number
 from skrobust.attacks._base import Attack, Best, Objective, beginning
 from skrobust.threats import Region
 
@@ -31,6 +34,9 @@ class Single(Attack):
         In training of classifiers: whether to climb the margin lost, ``max_{k != y} f_k - f_y``,
         where ``divergence`` is "kl" or "loss", instead of the divergence itself. A margin has a
         slope where probabilities saturate, and one step needs a good one.
+    finish : float
+        In training: share of the epochs, at the end, in which each step is two of half the length.
+        When the learning rate is small, the network has time for places that longer steps miss.
     verify : bool
         Whether start and end are evaluated and the best of them and the row is returned, as any
         attack does (two more forward passes), or, as in training, the end point without a look.
@@ -47,22 +53,38 @@ class Single(Attack):
     """
 
     remembers = True
+    stride = 0.5  # of the radius, in one step from the row's own start
 
     def __init__(
         self,
         n_steps: int = 1,
         step_size: float | None = None,
         margins: bool = False,
+        finish: float = 0.0,
         verify: bool = True,
     ):
         self.n_steps = n_steps
         self.step_size = step_size
         self.margins = margins
+        self.finish = finish
         self.verify = verify
 
     @property
     def is_blind(self) -> bool:
         return not self.verify
+
+    def at(self, done: float) -> Single:
+        """Twice as many steps of half the length, when training is nearly ``done``.
+
+        >>> [Single(finish=0.3).at(done).n_steps for done in (0.1, 0.7, 0.8, 1.0)]
+        [1, 1, 2, 2]
+        """
+        if done <= 1 - check_number("finish", self.finish, low=0, high=1) + 1e-9:
+            return self
+        late = copy.copy(self)
+        late.n_steps, late.stride = 2 * self.n_steps, self.stride / 2
+        late.step_size = None if self.step_size is None else self.step_size / 2
+        return late
 
     def search(
         self,
@@ -83,7 +105,7 @@ class Single(Attack):
     def _climb(self, fn, region, start, generator, best: Best | None) -> Tensor:
         size = self.step_size
         if size is None:
-            size = region.radius * (0.5 if start is not None else 1.0 / self.n_steps)
+            size = region.radius * (self.stride if start is not None else 1.0 / self.n_steps)
         z = beginning(region, start, generator) if best is not None or start is None else start
         for _ in range(self.n_steps):
             if best is None:

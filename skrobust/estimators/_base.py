@@ -30,6 +30,7 @@ from skrobust.estimators._options import (
     check_preprocessor,
     constant_columns,
     encloses,
+    training_attack,
 )
 from skrobust.exceptions import RobustnessWarning, invalid
 from skrobust.nets import (
@@ -152,7 +153,7 @@ length), or (n_samples, n_channels, height, width)
         return X, y
 
     def _recipe(self, X, n_outputs: int, threat, options: Options, rng) -> tuple[Recipe, bool]:
-        attack = check_attack(self.attack, purpose="train")
+        attack = training_attack(self.attack, X.ndim - 1)
         divergence = check_divergence(self._divergence_name())
         exact = solves_exactly(self, X, threat, divergence)
         device = check_device(self.device)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from skrobust._params import check_bool, check_integer, check_name, check_number
-from skrobust.attacks import check_attack
+from skrobust.attacks import Attack, Single, check_attack
 from skrobust.exceptions import invalid
 from skrobust.smoothing import LossGap
 
@@ -80,13 +80,14 @@ class Defaults(NamedTuple):
     smoothing: float
     lr: float
     steps: int  # of the optimiser
+    finish: float = 0.0  # share of the epochs in which the single step becomes two
 
 
 # Chosen by measurement: docs/guide/training.md says how.
 DEFAULTS = {
     1: Defaults(smoothing=1.0, lr=5e-3, steps=1000),  # tables
     2: Defaults(smoothing=2.0, lr=2e-3, steps=2000),  # series
-    3: Defaults(smoothing=4.0, lr=2e-3, steps=2000),  # images
+    3: Defaults(smoothing=4.0, lr=2e-3, steps=2000, finish=1 / 3),  # images
 }
 # Of networks that are trained on their bounds: the radius grows slowly, from nothing.
 BOUNDED = {
@@ -104,6 +105,20 @@ def encloses(attack) -> bool:
     (True, False)
     """
     return bool(getattr(check_attack(attack, purpose="train"), "encloses", False))
+
+
+def training_attack(attack, n_axes: int) -> Attack:
+    """The attack to train with; of "auto" and "single", what suits the kind of data.
+
+    >>> training_attack("single", n_axes=1), training_attack("pgd", n_axes=3)
+    (Single(verify=False), PGD())
+    >>> round(training_attack("auto", n_axes=3).finish, 2)
+    0.33
+    """
+    found = check_attack(attack, purpose="train")
+    if isinstance(attack, str) and isinstance(found, Single):
+        found.set_params(finish=DEFAULTS[min(max(n_axes, 1), 3)].finish)
+    return found
 
 
 def default_smoothing(n_axes: int, divergence) -> float:

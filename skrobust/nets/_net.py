@@ -158,7 +158,7 @@ class RobustNet(NeuralNet):
             slope=slope and self._steered(slope),
         )
         start = None if self.memory_ is None else self.memory_.start(batch)
-        z = self.attack.worst(objective, region, start, self.generator_)
+        z = self.attack_now_.worst(objective, region, start, self.generator_)
         if self.memory_ is not None:
             self.memory_.keep(batch, z)
         return z
@@ -293,6 +293,7 @@ class RobustNet(NeuralNet):
     def on_epoch_begin(self, net, dataset_train=None, dataset_valid=None, **kwargs) -> None:
         super().on_epoch_begin(net, dataset_train=dataset_train, dataset_valid=dataset_valid)
         done = (len(self.history) - self.first_epoch_) / max(self.max_epochs, 1)
+        self.attack_now_ = self.attack.at(done)
         share = 1.0 if self.radius_warmup <= 0 else min(1.0, done / self.radius_warmup)
         self.radius_now_ = self.radius * share
 
