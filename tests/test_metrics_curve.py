@@ -62,13 +62,13 @@ class Net:
 
 def test_broken_rows_are_not_searched_again(monkeypatch):
     searched = []
-    search = Evaluation._search
+    search = Evaluation.search
 
-    def recording(self, start, index, *args):
+    def recording(self, objective, start, index, *args):
         searched.append(set(index.tolist()))
-        return search(self, start, index, *args)
+        return search(self, objective, start, index, *args)
 
-    monkeypatch.setattr(Evaluation, "_search", recording)
+    monkeypatch.setattr(Evaluation, "search", recording)
     model = Net()
     labels = model.net(torch.tensor(X, dtype=torch.float32)).argmax(1).numpy()
     labels[:5] = (labels[:5] + 1) % 3  # wrong before any move

@@ -109,9 +109,12 @@ def test_old_rows_are_forgotten_flagged_ones_stay_longer(tmp_path):
     assert watcher.state().n_rows == 12_000
 
 
+ALL = {"max_rows": None, "keep_rows": 10**9}  # every row is looked at, none is forgotten
+
+
 def writer(path, name, log):
     """A process that updates until it is killed, and says what was acknowledged."""
-    watcher, random, k = monitor(path, max_rows=None), np.random.default_rng(os.getpid()), 0
+    watcher, random, k = monitor(path, **ALL), np.random.default_rng(os.getpid()), 0
     while True:
         n = int(random.integers(1, 120))
         part = random.integers(1000, 4000, size=n)
@@ -124,7 +127,7 @@ def writer(path, name, log):
 
 def kill_while_writing(path, n_kills):
     """Two writers at any time; one of them is killed, and replaced, again and again."""
-    fitted = monitor(path, max_rows=None).fit(X[REF], Y[REF])
+    fitted = monitor(path, **ALL).fit(X[REF], Y[REF])
     fitted.close()
     log = os.open(path.with_suffix(".log"), os.O_CREAT | os.O_APPEND | os.O_WRONLY)
     random, alive, started = np.random.default_rng(0), [], 0
@@ -147,7 +150,7 @@ def kill_while_writing(path, n_kills):
 
 
 def check_nothing_lost(path, acknowledged):
-    watcher = monitor(path, max_rows=None)
+    watcher = monitor(path, **ALL)
     state = watcher.state()
     read = watcher._store.read
     assert read("PRAGMA integrity_check") == [("ok",)]

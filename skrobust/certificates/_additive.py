@@ -53,6 +53,9 @@ class AdditiveProver(Prover):
     def margin(self, X: Tensor, label: Tensor, radius: Tensor) -> Tensor:
         return self._inner.margin(X, label, radius)
 
+    def gaps(self, X: Tensor, label: Tensor, radius: Tensor) -> Tensor:
+        return self._inner.gaps(X, label, radius)
+
     def exact_rows(self, X: Tensor, label: Tensor, radius: Tensor) -> Tensor:
         return self._inner.exact_rows(X, label, radius)
 

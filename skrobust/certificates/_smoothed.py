@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from joblib import effective_n_jobs
@@ -20,7 +21,7 @@ from skrobust.exceptions import invalid
 from skrobust.metrics._rows import Rows, quiet_names
 from skrobust.threats import check_threat
 
-__all__ = ["BaseSmoothed"]
+__all__ = ["BaseSmoothed", "relabelled"]
 
 PROMISES = ("predict", "limit")
 
@@ -202,3 +203,20 @@ def _chunk(model: BaseSmoothed, rows: Rows, values: np.ndarray, stream, n: int, 
     with quiet_names():
         parts = model.noise_.answers(ask, values, n, stream, model.batch_size)
         return np.concatenate([reduce(answers) for _, answers in parts])
+
+
+def relabelled(labels: np.ndarray, where: np.ndarray, label: Any) -> np.ndarray:
+    """Labels with another one, of whatever type, in some places.
+
+    >>> relabelled(np.array([0, 1]), np.array([True, False]), -1)
+    array([-1,  1])
+    >>> relabelled(np.array([0, 1]), np.array([True, False]), "ask")
+    array(['ask', 1], dtype=object)
+    """
+    one = np.asarray(label)
+    fits = np.result_type(labels, one)
+    if (labels.dtype.kind in "US") != (one.dtype.kind in "US"):
+        fits = np.dtype(object)  # never "1" for 1
+    labels = labels.astype(fits)
+    labels[where] = label
+    return labels

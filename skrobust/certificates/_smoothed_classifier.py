@@ -20,7 +20,7 @@ from skrobust.certificates._noise import (
     tied,
     upper_share,
 )
-from skrobust.certificates._smoothed import BaseSmoothed
+from skrobust.certificates._smoothed import BaseSmoothed, relabelled
 from skrobust.metrics._rows import Rows
 
 __all__ = ["SmoothedClassifier"]
@@ -205,14 +205,7 @@ class SmoothedClassifier(ClassifierMixin, BaseSmoothed):
         labels = self.classes_[votes.argmax(axis=1)]
         if self.abstain_label is None:
             return labels
-        unsure = self._unsure(votes)
-        label = np.asarray(self.abstain_label)
-        fits = np.result_type(labels, label)
-        if (labels.dtype.kind in "US") != (label.dtype.kind in "US"):
-            fits = np.dtype(object)  # never "1" for 1
-        labels = labels.astype(fits)
-        labels[unsure] = self.abstain_label
-        return labels
+        return relabelled(labels, self._unsure(votes), self.abstain_label)
 
     def abstains(self, X) -> np.ndarray:
         """Where the votes do not tell which class leads, at the ``confidence`` asked for.

@@ -17,6 +17,7 @@ from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 from skrobust._compat import check_sample_weight, some_rows
 from skrobust._params import check_name, check_number
 from skrobust.certificates._certify import settings_of
+from skrobust.certificates._smoothed import relabelled
 from skrobust.exceptions import RobustnessWarning, caution, invalid
 from skrobust.metrics._evaluation import check_radius
 from skrobust.risk._intervals import RESPONSES, Intervals, score_intervals, scores_of
@@ -364,13 +365,7 @@ class RobustThresholdClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimat
         labels = self.classes_[(score >= self.threshold_).astype(int)]
         if self.refer_label is None or self.refer_band_[0] == self.refer_band_[1]:
             return labels
-        label = np.asarray(self.refer_label)
-        fits = np.result_type(labels, label)
-        if (labels.dtype.kind in "US") != (label.dtype.kind in "US"):
-            fits = np.dtype(object)  # never "1" for 1
-        labels = labels.astype(fits)
-        labels[self._between(score)] = self.refer_label
-        return labels
+        return relabelled(labels, self._between(score), self.refer_label)
 
     def refers(self, X) -> np.ndarray:
         """Which rows a human should decide about: those between the two thresholds.
