@@ -258,7 +258,7 @@ def chosen_settings(detectors, quiet):
     return found
 
 
-def delay(n_streams: int, n_quiet: int, only: list[str] | None) -> None:
+def delay(n_streams: int, n_quiet: int, only: list[str] | None, without: list[str]) -> None:
     began = time.process_time()
     model, X, y, threat = bench_data()
     try:
@@ -266,6 +266,7 @@ def delay(n_streams: int, n_quiet: int, only: list[str] | None) -> None:
     except ImportError:
         print("river is not installed: only the monitor itself is measured.\n")
         detectors = {}
+    detectors = {name: parts for name, parts in detectors.items() if name not in without}
     print(f"Delay; change at row {START} of {LENGTH}, {n_streams} streams, looks of {BATCH} rows\n")
     quiet, own = [], []
     for seed in range(n_quiet):
@@ -487,6 +488,7 @@ def main() -> None:
         "--quiet", type=int, default=40, help="unchanged streams for river's budget"
     )
     parser.add_argument("--changes", nargs="+", choices=KINDS, default=None)
+    parser.add_argument("--without", nargs="+", default=[], metavar="DETECTOR", help="e.g. KSWIN")
     parser.add_argument("--rows", type=int, default=None, help="of each year of ACS; default: all")
     parser.add_argument("--acs", default=None, metavar="FOLDER")
     args = parser.parse_args()
@@ -499,7 +501,7 @@ def main() -> None:
     if "alarms" in parts:
         alarms(args.streams or 1000)
     if "delay" in parts:
-        delay(args.streams or 10, args.quiet, args.changes)
+        delay(args.streams or 10, args.quiet, args.changes, args.without)
     if "cost" in parts:
         cost()
     if "acs" in parts:
