@@ -21,7 +21,7 @@ KEPT = ("near", "distance", "suspicion", "pushed", "top")  # and the answer, per
 class Waiting(NamedTuple):
     """Rows that no window has taken in yet."""
 
-    seq: list[int]
+    seq: list[int | None]  # None: not in the file yet
     values: np.ndarray
     outputs: np.ndarray | None
     y: np.ndarray
@@ -32,6 +32,7 @@ class Ledger:
 
     def __init__(self, db: sqlite3.Connection, life: int, setup: Setup, n_targets: int):
         self.db, self.life, self.setup, self.n_targets = db, life, setup, n_targets
+        self._new: list[tuple] = []  # rows that are not in the file yet
 
     def load(self) -> tuple[State, dict[int, list]]:
         query = "SELECT state, categories FROM lives WHERE id = ?"
@@ -40,31 +41,41 @@ class Ledger:
         return State.from_bytes(self.setup, data), categories
 
     def save(self, state: State, categories: dict[int, list]) -> None:
+        self._write_new()
         words = json.dumps({str(k): list(v) for k, v in categories.items()})
         self.db.execute(
             "UPDATE lives SET state = ?, categories = ?, version = version + 1 WHERE id = ?",
             (state.to_bytes(), words, self.life),
         )
 
-    def add_rows(self, ids: list[str], values: np.ndarray, outputs, y, labels) -> None:
+    def add_rows(self, ids: list[str], values: np.ndarray, outputs, y, labels, least: int) -> None:
+        """Rows that wait. From ``least`` on, if no others wait, :meth:`looked` writes them, once."""
         empty = [None] * len(ids)
         numbers = y if y is None else y.reshape(len(ids), -1).astype(np.float64)
         known = empty if y is None else [_blob_or_none(row) for row in numbers]
         words = [None if k is None else _word(w) for k, w in zip(known, labels or empty)]  # noqa: B905
         given = empty if outputs is None else [row.tobytes() for row in outputs]
         blobs = [row.tobytes() for row in np.ascontiguousarray(values, dtype=np.float64)]
+        lives = [self.life] * len(ids)
+        self._new = list(zip(lives, ids, blobs, given, known, words, strict=True))
+        if len(ids) < least or self.n_waiting() > len(ids):
+            self._write_new()
+
+    def _write_new(self) -> None:
         self.db.executemany(
-            "INSERT INTO rows (life, id, x, output, y, label) VALUES (?, ?, ?, ?, ?, ?)",
-            zip([self.life] * len(ids), ids, blobs, given, known, words, strict=True),
+            "INSERT INTO rows (life, id, x, output, y, label) VALUES (?, ?, ?, ?, ?, ?)", self._new
         )
+        self._new = []
 
     def n_waiting(self) -> int:
         query = "SELECT COUNT(*) FROM rows WHERE life = ? AND looked = 0"
-        return self.db.execute(query, (self.life,)).fetchone()[0]
+        return self.db.execute(query, (self.life,)).fetchone()[0] + len(self._new)
 
     def waiting(self) -> Waiting:
         query = "SELECT seq, x, output, y FROM rows WHERE life = ? AND looked = 0 ORDER BY seq"
-        seq, x, output, y = zip(*self.db.execute(query, (self.life,)).fetchall(), strict=True)
+        found = [(None, row[2], row[3], row[4]) for row in self._new]
+        found = found or self.db.execute(query, (self.life,)).fetchall()
+        seq, x, output, y = zip(*found, strict=True)
         n, have = len(seq), [blob for blob in output if blob is not None]
         values = np.frombuffer(b"".join(x)).reshape(n, *self.setup.row_shape)
         same = len(have) == n and len({len(blob) for blob in have}) == 1
@@ -78,12 +89,21 @@ class Ledger:
         kept = np.column_stack(
             [found.near, distance, found.suspicion, found.pushed, top, found.answers.answer]
         ).astype(np.float64)
+        marks = [
+            (row.tobytes(), int(flag), 0 if label else None)
+            for row, flag, label in zip(kept, flagged, known, strict=True)
+        ]
+        if self._new:
+            self.db.executemany(
+                "INSERT INTO rows (life, id, x, output, y, label, looked, watched, flagged, judged)"
+                " VALUES (?, ?, ?, ?, ?, ?, 1, ?, ?, ?)",
+                [row + mark for row, mark in zip(self._new, marks, strict=True)],
+            )
+            self._new = []
+            return
         self.db.executemany(
             "UPDATE rows SET looked = 1, watched = ?, flagged = ?, judged = ? WHERE seq = ?",
-            [
-                (row.tobytes(), int(flag), 0 if label else None, number)
-                for row, flag, label, number in zip(kept, flagged, known, seq, strict=True)
-            ],
+            [(*mark, number) for mark, number in zip(marks, seq, strict=True)],
         )
 
     def add_labels(self, ids: list[str], y: np.ndarray, labels: list) -> int:

@@ -13,7 +13,7 @@ from skrobust.monitoring._reasons import explain
 from skrobust.monitoring._sequential import SIDES, effect_of
 from skrobust.monitoring._setup import Setup, watch
 from skrobust.monitoring._streams import label_values
-from skrobust.monitoring._windows import State, look, windows_of
+from skrobust.monitoring._windows import State, looks, windows_of
 
 __all__ = ["draw", "judge", "take_labels", "take_rows"]
 
@@ -37,9 +37,10 @@ def take_rows(monitor: Any, ledger: Ledger, state: State, rows: Rows) -> None:
     y = waiting.y if labelled else None
     values = waiting.values.astype(rows.values.dtype, copy=False)
     found = watch(setup, monitor.probe_, rows, values, waiting.outputs, y, seed)
-    for part in windows_of(len(values), monitor.window):
-        random = monitor._random(4, state.count["n_looks"])
-        record = look(setup, state, found.values[part], found.seen[part], random)
+    parts = windows_of(len(values), monitor.window)
+    random_of = lambda number: monitor._random(4, number)
+    records = looks(setup, state, found.values, found.seen, parts, random_of)
+    for part, record in zip(parts, records, strict=True):
         state.count["n_watched"] += part.stop - part.start
         ledger.add_window(state, "rows", part.stop - part.start, record)
     known = np.isfinite(waiting.y.reshape(len(values), -1)).all(axis=1)
@@ -61,9 +62,10 @@ def take_labels(monitor: Any, ledger: Ledger, state: State, least: int) -> None:
     values = np.zeros((len(seq), len(setup.streams)))
     seen = np.zeros(values.shape, dtype=bool)
     values[:, places], seen[:, places] = _judged(setup.regression, kept, y), True
-    for part in windows_of(len(seq), max(least, min(monitor.window, len(seq)))):
-        random = monitor._random(4, state.count["n_looks"])
-        record = look(setup, state, values[part], seen[part], random)
+    parts = windows_of(len(seq), max(least, min(monitor.window, len(seq))))
+    random_of = lambda number: monitor._random(4, number)
+    records = looks(setup, state, values, seen, parts, random_of)
+    for part, record in zip(parts, records, strict=True):
         ledger.add_window(state, "labels", part.stop - part.start, record)
     state.count["n_judged"] += len(seq)
     ledger.judged(seq)

@@ -196,7 +196,7 @@ class RobustnessMonitor(Life, BaseEstimator):
                 outputs = _scores(self.probe_, pick(_long(np.asarray(outputs), n, "outputs")))
             names = range(first, first + n) if ids is None else _ids(ids, n)
             chosen_names = [str(names[k]) for k in chosen]
-            ledger.add_rows(chosen_names, rows.values, outputs, labels, words)
+            ledger.add_rows(chosen_names, rows.values, outputs, labels, words, self.window)
             state.count["n_given"] += n
             state.count["n_updates"] += 1
             self._advance(ledger, state, rows)

@@ -36,6 +36,7 @@ TAIL = np.array([0.005, 0.01, 0.02, 0.05])
 CELLS = np.concatenate([[0.0], TAIL, np.linspace(0.1, 0.9, 17), 1 - TAIL[::-1], [1.0]])
 N_CELLS = len(CELLS) - 1
 MASS = np.diff(CELLS)
+BLOCK = 32  # rows that are compared with each other directly
 MEMORY = 0.8  # per look, of the bet that learns
 SIDES = ("both", "up", "down")
 
@@ -63,22 +64,38 @@ def ranks(codes: np.ndarray, pools: np.ndarray, random: np.ndarray) -> np.ndarra
     array([[3, 3]])
     """
     n, n_streams = codes.shape
+    size = min(BLOCK, n)
+    padded = np.full((n_streams, -(-n // size) * size), -1, dtype=np.int64)
+    padded[:, :n] = codes.T
+    blocks = padded.reshape(n_streams, -1, size)
+    known = _known_before(blocks, pools)
+    below = np.cumsum(known, axis=2) - known
+    stream, block = np.ogrid[:n_streams, : blocks.shape[1]]
+    place = (stream[..., None], block[..., None], np.maximum(blocks, 0))
+    # rows before this one in the same block: (n_streams, n_blocks, size, size), which is small
+    short = np.where(blocks >= 0, blocks, np.iinfo(np.int16).max).astype(np.int16)
+    earlier = np.tri(size, k=-1, dtype=bool)
+    smaller = (short[..., None, :] < short[..., None]) & earlier
+    equal = (short[..., None, :] == short[..., None]) & earlier
+    flat = lambda part: part.reshape(n_streams, -1)[:, :n].T
+    less = flat(below[place] + np.count_nonzero(smaller, axis=3))
+    same = flat(known[place] + np.count_nonzero(equal, axis=3)) + 1
     seen = codes >= 0
-    safe = np.where(seen, codes, 0)
-    below = np.cumsum(pools, axis=1) - pools
-    stream = np.arange(n_streams)
-    # rows before this one, in the same batch: (n_streams, n, n), which is small
-    short = np.where(seen, codes, np.iinfo(np.int16).max).T.astype(np.int16)
-    earlier = np.tri(n, k=-1, dtype=bool)
-    smaller = (short[:, None] < short[:, :, None]) & earlier
-    equal = (short[:, None] == short[:, :, None]) & earlier
-    less = below[stream, safe] + np.count_nonzero(smaller, axis=2).T
-    same = pools[stream, safe] + np.count_nonzero(equal, axis=2).T + 1
     total = pools.sum(axis=1) + np.cumsum(seen, axis=0) - seen + 1
     found = np.where(seen, (less + random * same) / total, np.nan)
     row, column = np.nonzero(seen)
     np.add.at(pools, (column, codes[row, column]), 1)
     return found
+
+
+def _known_before(blocks: np.ndarray, pools: np.ndarray) -> np.ndarray:
+    """How often each code was seen before each block (n_streams, n_blocks, n_codes)."""
+    n_streams, n_blocks, _ = blocks.shape
+    width = pools.shape[1] + 1  # code -1 gets a place too, and loses it at once
+    first = (np.arange(n_streams)[:, None] * n_blocks + np.arange(n_blocks)) * width + 1
+    times = np.bincount((blocks + first[..., None]).ravel(), minlength=n_streams * n_blocks * width)
+    times = times.reshape(n_streams, n_blocks, width)[..., 1:]
+    return pools[:, None] + np.cumsum(times, axis=1) - times
 
 
 def cells_of(ranks: np.ndarray) -> np.ndarray:
@@ -191,7 +208,9 @@ class Evidence:
         with np.errstate(divide="ignore"):
             all_weights = np.column_stack([weights, np.log(learning)])
             rest = np.log1p(-self.placed)
-        return np.logaddexp(np.logaddexp.reduce(all_weights + self.log_sum, axis=1), rest)
+        terms = np.column_stack([all_weights + self.log_sum, rest])
+        top = terms.max(axis=1)
+        return top + np.log(np.exp(terms - top[:, None]).sum(axis=1))
 
 
 def effect_of(counts: np.ndarray, side: int = 0) -> float:

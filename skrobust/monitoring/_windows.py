@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,8 +11,9 @@ from skrobust.monitoring._bins import coded
 from skrobust.monitoring._sequential import N_CELLS, Evidence, cells_of, ranks
 from skrobust.monitoring._setup import Setup
 
-__all__ = ["Record", "State", "look", "windows_of"]
+__all__ = ["Record", "State", "looks", "windows_of"]
 
+AT_ONCE = 32  # windows that are ranked together
 COUNTERS = ("n_given", "n_watched", "n_looks", "n_updates", "n_judged", "n_labels")
 
 
@@ -88,22 +90,41 @@ def windows_of(n: int, size: int) -> list[slice]:
     return [slice(a, b) for a, b in zip(starts, [*starts[1:], n], strict=True)]
 
 
-def look(
+def looks(
     setup: Setup,
     state: State,
     values: np.ndarray,
     seen: np.ndarray,
-    random: np.random.Generator,
-) -> Record:
-    """Take in one window: ``values`` and ``seen`` (n, n_streams). Changes ``state``."""
-    places = np.flatnonzero(seen.any(axis=0))
+    parts: list[slice],
+    random_of: Callable[[int], np.random.Generator],
+) -> Iterator[Record]:
+    """Take in windows ``parts`` of ``values`` and ``seen`` (n, n_streams), one look after the other.
+
+    Changes ``state``. ``random_of(number of the look)`` breaks ties.
+    """
+    for low in range(0, len(parts), AT_ONCE):
+        some = parts[low : low + AT_ONCE]
+        whole = slice(some[0].start, some[-1].stop)
+        places = np.flatnonzero(seen[whole].any(axis=0))
+        first = state.count["n_looks"]
+        ties = [
+            random_of(first + k).random((part.stop - part.start, len(places)))
+            for k, part in enumerate(some)
+        ]
+        codes = coded([setup.bins[k] for k in places], values[whole, places], seen[whole, places])
+        pools = state.pools[places]
+        found = ranks(codes, pools, np.concatenate(ties))
+        state.pools[places] = pools
+        for part in some:
+            here = found[part.start - whole.start : part.stop - whole.start]
+            yield _look(setup, state, values[part], seen[part], places, cells_of(here))
+
+
+def _look(setup: Setup, state: State, values, seen, places, cells) -> Record:
+    """Bet on the ranks of one window, given as ``cells`` of the streams ``places``."""
     n_streams = len(setup.streams)
     counts = np.zeros((n_streams, N_CELLS), dtype=np.int64)
-    part, there = values[:, places], seen[:, places]
-    codes = coded([setup.bins[k] for k in places], part, there)
-    pools = state.pools[places]
-    counts[places] = cells_of(ranks(codes, pools, random.random(codes.shape)))
-    state.pools[places] = pools
+    counts[places] = cells
     state.evidence.absorb(counts)
     value = state.evidence.log_value()
     state.peak = np.maximum(state.peak, value)
@@ -111,7 +132,8 @@ def look(
     state.count["n_looks"] += 1
     numbers = np.full((n_streams, 5), np.nan)
     numbers[:, 0], numbers[:, 4] = counts.sum(axis=1), value
-    numbers[places, 1:4] = _summary(part, there)
+    there = np.flatnonzero(numbers[:, 0])
+    numbers[there, 1:4] = _summary(values[:, there], seen[:, there])
     return Record(numbers, counts)
 
 
