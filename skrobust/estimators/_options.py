@@ -87,7 +87,7 @@ class Defaults(NamedTuple):
 DEFAULTS = {
     1: Defaults(smoothing=1.0, lr=5e-3, steps=1000),  # tables
     2: Defaults(smoothing=2.0, lr=2e-3, steps=2000),  # series
-    3: Defaults(smoothing=4.0, lr=2e-3, steps=2000, finish=1 / 3),  # images
+    3: Defaults(smoothing=4.0, lr=2e-3, steps=2000, finish=0.3),  # images
 }
 # Of networks that are trained on their bounds: the radius grows slowly, from nothing.
 BOUNDED = {
@@ -112,8 +112,8 @@ def training_attack(attack, n_axes: int) -> Attack:
 
     >>> training_attack("single", n_axes=1), training_attack("pgd", n_axes=3)
     (Single(verify=False), PGD())
-    >>> round(training_attack("auto", n_axes=3).finish, 2)
-    0.33
+    >>> training_attack("auto", n_axes=3).finish
+    0.3
     """
     found = check_attack(attack, purpose="train")
     if isinstance(attack, str) and isinstance(found, Single):
