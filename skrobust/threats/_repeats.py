@@ -207,18 +207,10 @@ def radius_from_repeats(
     seen = _differences(steps, item, between, random)
     if distribution == "empirical":
         _check_enough(n_items, share, confidence)
-        length, weight = _norm(kind, seen.steps), seen.weight
-    else:
-        normal = random.normal(size=(N_DRAWS, steps.shape[1]))
-        length = _norm(kind, normal @ _root(seen, np.ones(n_items)).T)
-        weight = np.ones(len(length))
+    length, weight, ratio = _law(seen, kind, share, distribution, n_items, random)
     estimate = _quantile(length, weight, share)
-    ratios = []
-    for count in random.multinomial(n_items, np.full(n_items, 1 / n_items), size=n_bootstrap):
-        if distribution == "empirical":
-            ratios.append(_ratio(seen, count, kind, share))
-        else:
-            ratios.append(_normal_ratio(seen, count, kind, share, normal))
+    samples = random.multinomial(n_items, np.full(n_items, 1 / n_items), size=n_bootstrap)
+    ratios = [ratio(count) for count in samples]
     tail = (1 - confidence) / 2
     low, high, radius = estimate * np.quantile(ratios, [tail, 1 - tail, confidence])
     return MeasuredRadius(
@@ -236,6 +228,19 @@ def radius_from_repeats(
         names=columns.names or [str(place) for place in range(columns.length)],
         _length=length,
         _weight=weight,
+    )
+
+
+def _law(seen: Any, kind: Any, share: float, distribution: str, n_items: int, random: Any):
+    """Lengths of differences, their weights, and what a sample of items makes of the estimate."""
+    if distribution == "empirical":
+        return _norm(kind, seen.steps), seen.weight, lambda count: _ratio(seen, count, kind, share)
+    normal = random.normal(size=(N_DRAWS, seen.steps.shape[1]))
+    length = _norm(kind, normal @ _root(seen, np.ones(n_items)).T)
+    return (
+        length,
+        np.ones(len(length)),
+        lambda count: _normal_ratio(seen, count, kind, share, normal),
     )
 
 
