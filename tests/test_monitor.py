@@ -78,7 +78,7 @@ def test_change_is_found_with_its_cause(kind):
     reason = state.reasons[0]
     assert reason.cause == cause and name in reason.features and reason.action == action
     assert cause in reason and repr(name) in reason and reason.advice
-    assert 300 <= reason.since <= 2000
+    assert 100 <= reason.since <= 2000
 
 
 def test_the_same_stays_quiet_in_batches_of_any_size():
@@ -333,8 +333,8 @@ def test_impossible_rows_are_suspicious_not_fatal():
 def test_auto_rows_cost_a_tenth():
     forest = RandomForestClassifier(30, random_state=0).fit(X_TRAIN, Y_TRAIN)
     watcher = monitor(forest, max_rows="auto")
-    assert 10 <= watcher.max_rows_ <= len(X_REF)
-    assert watcher.update(X_NEW).n_watched == max(watcher.max_rows_, 0) or watcher.max_rows_ < 50
+    assert 50 <= watcher.max_rows_ <= len(X_REF)  # a window at least
+    assert watcher.update(X_NEW).n_watched == watcher.max_rows_
 
 
 BAD = {

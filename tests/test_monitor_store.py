@@ -28,6 +28,12 @@ def monitor(path, **options):
     return RobustnessMonitor(MODEL, store=path, **options)
 
 
+def n_stored(watcher):
+    """Rows in the store, single ones and those in bundles."""
+    single = watcher._store.read("SELECT COUNT(*) FROM rows")[0][0]
+    return single + watcher._store.read("SELECT TOTAL(n) FROM bundles")[0][0]
+
+
 def plain(watcher):
     return watcher.frame().drop(columns="life")
 
@@ -67,6 +73,61 @@ def test_labels_reach_rows_of_an_earlier_process(tmp_path):
     assert state.n_labelled == 100
 
 
+def test_labels_reach_rows_in_bundles(tmp_path):
+    watcher = monitor(tmp_path / "m.db").fit(X[REF], Y[REF])
+    watcher.update(X[1000:1030])  # waits, and is in the first bundle with the next
+    watcher.update(X[1030:1100])
+    watcher.update(X[1100:1130], ids=[f"{k}" for k in range(500, 530)])
+    watcher.update(X[1130:1200])
+    assert watcher._store.read("SELECT COUNT(*) FROM bundles") == [(2,)]
+    state = watcher.label([199, "505", 7, 31, 5000, 1000], Y[[1199, 1105, 1007, 1031, 0, 0]])
+    assert state.n_labelled == 0  # four are known, and wait for others
+    assert watcher.label([7], 1 - Y[[1007]]).n_labelled == 0  # labels don't change afterwards
+    assert watcher.flush().n_labelled == 4
+    table = watcher.frame("rows").dropna(subset=["label"]).set_index("id")
+    assert set(table.index) == {"199", "505", "7", "31"}
+    for name, k in (("199", 1199), ("505", 1105), ("7", 1007), ("31", 1031)):
+        np.testing.assert_array_equal(table.loc[name, ["x0", "x1", "x2"]], X[k])
+        assert table.loc[name, "label"] == Y[k]
+        assert table.loc[name, "prediction"] == MODEL.predict(X[k : k + 1])[0]
+    rows, labels = watcher.labelled()
+    assert len(rows) == 4 and sorted(labels) == sorted(Y[[1199, 1105, 1007, 1031]])
+
+
+def test_several_processes_take_turns_as_one_would(tmp_path):
+    """Two objects on one store remember the state of the other's making of it."""
+    alone = monitor(tmp_path / "a.db").fit(X[REF], Y[REF])
+    pair = [monitor(tmp_path / "b.db").fit(X[REF], Y[REF]) for _ in range(2)]
+    for k, low in enumerate(range(1000, 2000, 90)):
+        part = slice(low, low + (90 if k % 3 else 20))
+        alone.update(X[part], Y[part])
+        pair[k % 2].update(X[part], Y[part])
+    for watcher in pair:
+        pd.testing.assert_frame_equal(plain(watcher), plain(alone))
+        assert watcher.state().n_rows == alone.state().n_rows
+
+
+def test_reset_is_followed_by_the_others(tmp_path):
+    path = tmp_path / "m.db"
+    first, second, third = (monitor(path).fit(X[REF], Y[REF]) for _ in range(3))
+    second.update(np.full((100, 3), 9.0))
+    assert first.state().alarm and third.state().alarm
+    first.reset()
+    state = second.update(X[1000:1100])
+    assert not state.alarm and state.n_rows == 100  # of the new life
+    assert second.life_ == first.life_ == 2
+    assert third.label(range(100), Y[1000:1100]).n_labelled == 100
+    assert not third.state().alarm and third.frame("alarms").empty
+    assert set(monitor(path).fit(X[REF], Y[REF]).frame()["life"]) == {2}
+    fourth = monitor(path).fit(X[REF], Y[REF])
+    second.reset()
+    assert fourth.frame().empty  # what only reads follows, too
+    other = monitor(path, false_alarm_rate=0.05).fit(
+        X[REF], Y[REF]
+    )  # another monitor: another life
+    assert other.life_ == 4 and second.update(X[1000:1100]).n_rows == 100 and second.life_ == 3
+
+
 def test_without_seed_a_restart_still_goes_on(tmp_path):
     options = {"store": tmp_path / "m.db", "random_state": None}
     path = options.pop("store")
@@ -89,12 +150,14 @@ def test_files_that_are_not_stores(tmp_path):
 def test_a_failed_update_leaves_no_trace(tmp_path, monkeypatch):
     watcher = monitor(tmp_path / "m.db").fit(X[REF], Y[REF])
     watcher.update(X[1000:1100])
-    before = watcher._store.read("SELECT state FROM lives"), watcher.frame()
+    before = watcher._store.read("SELECT state FROM states"), watcher.frame()
     monkeypatch.setattr(watcher.probe_, "margins", lambda *args: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         watcher.update(X[1100:1200])
-    assert watcher._store.read("SELECT state FROM lives") == before[0]
-    assert watcher._store.read("SELECT COUNT(*) FROM rows") == [(100,)]
+    assert watcher._store.read("SELECT state FROM states") == before[0]
+    assert watcher._store.read("SELECT n_given, n_updates FROM counts") == [(100, 1)]
+    assert n_stored(watcher) == 100
+    pd.testing.assert_frame_equal(watcher.frame(), before[1])
     monkeypatch.undo()
     assert watcher.update(X[1100:1200]).n_rows == 200
 
@@ -105,7 +168,8 @@ def test_old_rows_are_forgotten_flagged_ones_stay_longer(tmp_path):
     for _ in range(3):
         watcher.update(X[1000:4000])
     kept = watcher._store.read("SELECT seq, flagged FROM rows")
-    assert len(kept) < 4000 and sum(flag for _, flag in kept) > 10
+    # keep_rows=200: of 12,000 rows the last update's, and flagged ones of the last 2,000 before
+    assert 10 < sum(flag for _, flag in kept) and n_stored(watcher) < 4000
     assert watcher.state().n_rows == 12_000
 
 
@@ -118,10 +182,11 @@ def writer(path, name, log):
     while True:
         n = int(random.integers(1, 120))
         part = random.integers(1000, 4000, size=n)
-        ids = [f"{name}-{k}-{j}" for j in range(n)]
+        ids = [f"{name}-{k}-{j}" for j in range(n)] if k % 2 else None  # None: numbers, bundles
         y = np.where(random.random(n) < 0.5, Y[part], np.nan)
-        watcher.update(X[part], y, ids=ids)
-        os.write(log, f"{name}-{k} {n}\n".encode())
+        state = watcher.update(X[part], y, ids=ids)
+        first = f"{name}-{k}" if ids else state.ids[0]
+        os.write(log, f"{first} {n}\n".encode())
         k += 1
 
 
@@ -154,17 +219,27 @@ def check_nothing_lost(path, acknowledged):
     state = watcher.state()
     read = watcher._store.read
     assert read("PRAGMA integrity_check") == [("ok",)]
-    found: dict[str, int] = {}
+    found, numbers = {}, []
     for (name,) in read("SELECT id FROM rows"):
-        update = name.rpartition("-")[0]
-        found[update] = found.get(update, 0) + 1
+        if isinstance(name, int):
+            numbers.append(name)
+        else:
+            update = name.rpartition("-")[0]
+            found[update] = found.get(update, 0) + 1
+    for (blob,) in read("SELECT ids FROM bundles"):
+        numbers += np.frombuffer(blob, np.int64).tolist()
+    assert len(set(numbers)) == len(numbers)
     for update, n in acknowledged.items():
-        assert found[update] == int(n)
+        if update.isdecimal():
+            assert set(range(int(update), int(update) + int(n))) <= set(numbers)
+        else:
+            assert found[update] == int(n)
     # updates are there as a whole or not at all, and the state agrees with the rows
-    assert sum(found.values()) == state.n_rows
+    assert sum(found.values()) + len(numbers) == state.n_rows
     assert read("SELECT SUM(n_rows) FROM windows WHERE kind = 'rows'") == [(state.n_watched,)]
     waiting = read("SELECT COUNT(*) FROM rows WHERE looked = 0")[0][0]
     assert state.n_watched + waiting == state.n_rows and waiting < watcher.window
+    assert read("SELECT n_waiting FROM counts") == [(waiting,)]
     looks = [n for (n,) in read("SELECT number FROM windows ORDER BY number")]
     assert looks == list(range(1, len(looks) + 1))
     return state

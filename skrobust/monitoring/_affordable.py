@@ -12,13 +12,12 @@ from skrobust.metrics._rows import Rows
 __all__ = ["SHARE", "rows_for"]
 
 SHARE = 0.1
-LEAST = 10
 SAFETY = 0.8  # clocks are noisy
 
 
 def rows_for(monitor: Any, rows: Rows) -> int:
     """Measured with the reference as the batch, in processor time: cost of an update is
-    ``a + b * rows looked at``."""
+    ``a + b * rows looked at``. At least one window: fewer would only wait."""
     from sklearn.base import clone
 
     trial = clone(monitor, safe=False).set_params(store=None, max_rows=None)
@@ -32,7 +31,7 @@ def rows_for(monitor: Any, rows: Rows) -> int:
     few, many = (_seconds(lambda part=part: trial.update(part)) for part in parts)
     each = max((many - few) / (sizes[1] - sizes[0]), 1e-9)
     fixed = max(few - each * sizes[0], 0.0)
-    return int(np.clip(SAFETY * (SHARE * predict - fixed) / each, LEAST, n))
+    return int(np.clip(SAFETY * (SHARE * predict - fixed) / each, monitor.window, n))
 
 
 def _seconds(work: Any) -> float:

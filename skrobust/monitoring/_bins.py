@@ -45,17 +45,25 @@ class Bins:
         >>> Bins(np.array([0.0, 1.0]), True).codes(np.array([1.0, 5.0, np.nan])).tolist()
         [1, 2, 3]
         """
-        place = np.searchsorted(self.edges, values, side="left")
+        return self._places(values) + np.isnan(values)
+
+    def _places(self, values: np.ndarray) -> np.ndarray:
+        """The same, but missing values lie beyond the last edge."""
+        place = np.searchsorted(self.edges, values, side="left")  # NaN comes last
         if self.is_category and len(self.edges):
             near = self.edges[np.minimum(place, len(self.edges) - 1)]
             place = np.where(near == values, place, len(self.edges))
-        return np.where(np.isnan(values), len(self.edges) + 1, place)
+        return place
 
 
 def coded(bins: list[Bins], values: np.ndarray, seen: np.ndarray) -> np.ndarray:
     """Codes (n, n_streams); -1 where a stream has nothing for a row."""
-    codes = np.column_stack([b.codes(values[:, k]) for k, b in enumerate(bins)])
-    return np.where(seen, codes, -1)
+    codes = np.empty(values.shape, dtype=np.int64)
+    for k, (b, column) in enumerate(zip(bins, np.ascontiguousarray(values.T), strict=True)):
+        codes[:, k] = b._places(column)
+    codes += np.isnan(values)
+    codes[~seen] = -1
+    return codes
 
 
 def counted(bins: list[Bins], codes: np.ndarray) -> np.ndarray:

@@ -11,7 +11,6 @@ import numpy as np
 from skrobust._compat import import_extra
 from skrobust._params import check_name
 from skrobust.metrics._rows import Rows
-from skrobust.monitoring._result import reasons_of
 from skrobust.monitoring._sequential import SIDES, effect_of
 from skrobust.monitoring._windows import Record, State
 
@@ -54,9 +53,9 @@ def history(monitor: Any) -> Iterator[dict]:
 def now(monitor: Any) -> list[dict]:
     """One record per stream, over the last looks."""
     setup, limit = monitor._setup, -np.log(monitor.false_alarm_rate)
-    data = monitor._store.read("SELECT state FROM lives WHERE id = ?", monitor.life_)[0][0]
+    data = monitor._store.read("SELECT state FROM states WHERE life = ?", monitor.life_)[0][0]
     state = State.from_bytes(setup, data)
-    value = state.evidence.log_value()
+    value = state.value
     query = "SELECT record FROM windows WHERE life = ? ORDER BY number DESC LIMIT 64"
     last = [
         Record.from_bytes(blob, len(setup.streams))
@@ -71,7 +70,7 @@ def now(monitor: Any) -> list[dict]:
             {
                 "stream": stream.name,
                 "group": stream.group,
-                "n": int(state.pools[k].sum() - setup.pools[k].sum()),
+                "n": _n_seen(setup, state, k),
                 "reference": setup.center[k],
                 "mean": np.average(numbers[:, 1], weights=weights) if len(numbers) else np.nan,
                 "missing": np.average(numbers[:, 2], weights=weights) if len(numbers) else np.nan,
@@ -81,6 +80,12 @@ def now(monitor: Any) -> list[dict]:
             }
         )
     return found
+
+
+def _n_seen(setup: Any, state: State, k: int) -> int:
+    """Values of stream ``k`` that were ranked (suspicion: since its present account began)."""
+    anew = setup.streams[k].group == "suspicion" and state.count["n_accounts"]
+    return int(state.pools[k].sum() - (0 if anew else setup.pools[k].sum()))
 
 
 def _side(stream: Any) -> int:
@@ -111,7 +116,7 @@ def _alarm_frame(monitor: Any) -> Any:
     return pandas.DataFrame(
         [
             {**r.__dict__, "stream": r.features[0], "text": str(r)}
-            for r in reasons_of(monitor)
+            for r in monitor._alarms()
         ],
         columns=columns,
     )  # fmt: skip
@@ -130,14 +135,14 @@ def _row_frame(monitor: Any) -> Any:
     values = np.frombuffer(b"".join(x)).reshape(len(ids), *setup.row_shape)
     kept = np.frombuffer(b"".join(watched)).reshape(len(ids), -1) if found else np.empty((0, 6))
     table = pandas.DataFrame(_columns(monitor, values))
-    table.insert(0, "id", list(ids))
+    table.insert(0, "id", [str(name) for name in ids])
     answers = kept[:, 5]
     if setup.classes is not None:
         answers = [setup.classes[int(k)] for k in answers]
     extra = {
         "prediction": answers,
         "margin": kept[:, 1],
-        "near": kept[:, 0] > 0,
+        "near": [None if np.isnan(near) else bool(near) for near in kept[:, 0]],
         "suspicion": kept[:, 2],
         "flagged": np.array(flagged, dtype=bool),
         "label": [None if word is None else json.loads(word) for word in label],
@@ -148,7 +153,7 @@ def _row_frame(monitor: Any) -> Any:
 
 def _columns(monitor: Any, values: np.ndarray) -> dict[str, Any]:
     """The rows as the user gave them, column by column."""
-    words = monitor._store.read("SELECT categories FROM lives WHERE id = ?", monitor.life_)[0][0]
+    words = monitor._store.read("SELECT categories FROM counts WHERE life = ?", monitor.life_)[0][0]
     categories = {int(k): v for k, v in json.loads(words).items()}
     if hasattr(monitor, "_like") and hasattr(monitor._like, "columns"):
         rows = Rows(monitor._like, categories)

@@ -5,155 +5,232 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from skrobust.monitoring import _bundles
 from skrobust.monitoring._reasons import Reason
 from skrobust.monitoring._setup import Setup, Watched
-from skrobust.monitoring._windows import Record, State
+from skrobust.monitoring._windows import LIVE, Record, State, joined
 
-__all__ = ["Ledger", "Waiting"]
+__all__ = ["Batch", "Ledger", "Memory"]
 
-KEPT = ("near", "distance", "suspicion", "pushed", "top")  # and the answer, per row watched
+# per row looked at, before the answer; NaN: not asked (near), not among those looked at closely
+KEPT = ("near", "distance", "suspicion", "pushed", "top")
 
 
-class Waiting(NamedTuple):
-    """Rows that no window has taken in yet."""
+@dataclass
+class Memory:
+    """What a process remembers of the store, good as long as ``life`` and ``version`` are the same."""
 
-    seq: list[int | None]  # None: not in the file yet
+    life: int = -1
+    version: int = -1
+    state: State | None = None
+    told: tuple[list[Reason], list[Reason]] | None = None  # causes of alarms; what grows
+
+    def forget(self) -> None:
+        self.life, self.version, self.state, self.told = -1, -1, None, None
+
+
+@dataclass
+class Batch:
+    """Rows that no window has taken in yet.
+
+    ``ids``: the user's names, or numbers; ``y`` (n, n_targets) has NaN where there is no label.
+    """
+
+    ids: list[str | int]
     values: np.ndarray
     outputs: np.ndarray | None
     y: np.ndarray
+    words: list[str | None]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def known(self) -> np.ndarray:
+        return np.isfinite(self.y).all(axis=1)
+
+    @property
+    def labels(self) -> np.ndarray:
+        return self.y[:, 0] if self.y.shape[1] == 1 else self.y
+
+    def after(self, other: Batch) -> Batch:
+        """``other``, then these."""
+        parts, both = (other.outputs, self.outputs), None
+        if all(p is not None for p in parts) and len({p.shape[1] for p in parts}) == 1:
+            both = np.concatenate(parts)
+        return Batch(
+            [*other.ids, *self.ids], np.concatenate([other.values, self.values]), both,
+            np.concatenate([other.y, self.y]), [*other.words, *self.words],
+        )  # fmt: skip
 
 
 class Ledger:
     """One life of a monitor, within a transaction of ``db``."""
 
-    def __init__(self, db: sqlite3.Connection, life: int, setup: Setup, n_targets: int):
+    def __init__(
+        self, db: sqlite3.Connection, life: int, setup: Setup, n_targets: int, memory: Memory
+    ):
         self.db, self.life, self.setup, self.n_targets = db, life, setup, n_targets
-        self._new: list[tuple] = []  # rows that are not in the file yet
+        self.memory, self._before = memory, 0
 
     def load(self) -> tuple[State, dict[int, list]]:
-        query = "SELECT state, categories FROM lives WHERE id = ?"
-        data, words = self.db.execute(query, (self.life,)).fetchone()
-        categories = {int(k): v for k, v in json.loads(words).items()}
-        return State.from_bytes(self.setup, data), categories
+        """The state as it is in the store; its blob is read only if another process changed it."""
+        query = f"SELECT version, {', '.join(LIVE)}, categories FROM counts WHERE life = ?"
+        version, *live, words = self.db.execute(query, (self.life,)).fetchone()
+        memory = self.memory
+        if (memory.life, memory.version) != (self.life, version) or memory.state is None:
+            query = "SELECT state FROM states WHERE life = ?"
+            (data,) = self.db.execute(query, (self.life,)).fetchone()
+            memory.forget()
+            memory.life, memory.version = self.life, version
+            memory.state = State.from_bytes(self.setup, data)
+        memory.state.count.update(zip(LIVE, live, strict=True))
+        self._before = memory.state.count["n_looks"]
+        return memory.state, {int(k): v for k, v in json.loads(words).items()}
 
     def save(self, state: State, categories: dict[int, list]) -> None:
-        self._write_new()
+        memory = self.memory
+        if state.count["n_looks"] != self._before:
+            memory.version += 1
+            memory.told = None
+            self.db.execute(
+                "UPDATE states SET state = ? WHERE life = ?", (state.to_bytes(), self.life)
+            )
         words = json.dumps({str(k): list(v) for k, v in categories.items()})
         self.db.execute(
-            "UPDATE lives SET state = ?, categories = ?, version = version + 1 WHERE id = ?",
-            (state.to_bytes(), words, self.life),
+            f"UPDATE counts SET version = ?, {' = ?, '.join(LIVE)} = ?, categories = ? WHERE life = ?",
+            (memory.version, *(state.count[name] for name in LIVE), words, self.life),
         )
 
-    def add_rows(self, ids: list[str], values: np.ndarray, outputs, y, labels, least: int) -> None:
-        """Rows that wait. From ``least`` on, if no others wait, :meth:`looked` writes them, once."""
-        empty = [None] * len(ids)
-        numbers = y if y is None else y.reshape(len(ids), -1).astype(np.float64)
-        known = empty if y is None else [_blob_or_none(row) for row in numbers]
-        words = [None if k is None else _word(w) for k, w in zip(known, labels or empty)]  # noqa: B905
-        given = empty if outputs is None else [row.tobytes() for row in outputs]
-        blobs = [row.tobytes() for row in np.ascontiguousarray(values, dtype=np.float64)]
-        lives = [self.life] * len(ids)
-        self._new = list(zip(lives, ids, blobs, given, known, words, strict=True))
-        if len(ids) < least or self.n_waiting() > len(ids):
-            self._write_new()
+    def reasons(self) -> list[Reason]:
+        """All alarms of this life, oldest first, one per stream."""
+        query = "SELECT reason FROM alarms WHERE life = ? ORDER BY rowid"
+        return [Reason.from_json(text) for (text,) in self.db.execute(query, (self.life,))]
 
-    def _write_new(self) -> None:
-        self.db.executemany(
-            "INSERT INTO rows (life, id, x, output, y, label) VALUES (?, ?, ?, ?, ?, ?)", self._new
+    def wait(self, batch: Batch) -> None:
+        """Rows that are too few for a window."""
+        self._insert(batch, _bundles.next_number(self.db), np.arange(len(batch)), None)
+
+    def waiting(self) -> Batch:
+        query = (
+            "SELECT id, x, output, y, label FROM rows WHERE life = ? AND looked = 0 ORDER BY seq"
         )
-        self._new = []
-
-    def n_waiting(self) -> int:
-        query = "SELECT COUNT(*) FROM rows WHERE life = ? AND looked = 0"
-        return self.db.execute(query, (self.life,)).fetchone()[0] + len(self._new)
-
-    def waiting(self) -> Waiting:
-        query = "SELECT seq, x, output, y FROM rows WHERE life = ? AND looked = 0 ORDER BY seq"
-        found = [(None, row[2], row[3], row[4]) for row in self._new]
-        found = found or self.db.execute(query, (self.life,)).fetchall()
-        seq, x, output, y = zip(*found, strict=True)
-        n, have = len(seq), [blob for blob in output if blob is not None]
+        found = self.db.execute(query, (self.life,)).fetchall()
+        ids, x, output, y, words = zip(*found, strict=True) if found else ((),) * 5
+        n, have = len(ids), [blob for blob in output if blob is not None]
         values = np.frombuffer(b"".join(x)).reshape(n, *self.setup.row_shape)
-        same = len(have) == n and len({len(blob) for blob in have}) == 1
+        same = n > 0 and len(have) == n and len({len(blob) for blob in have}) == 1
         outputs = np.frombuffer(b"".join(have)).reshape(n, -1) if same else None
-        return Waiting(list(seq), values, outputs, self._labels(y))
+        return Batch(list(ids), values, outputs, self._labels(y), list(words))
 
-    def looked(self, seq: list[int], found: Watched, flagged: np.ndarray, known: np.ndarray):
-        """The rows have been seen by a window; labels that came with them are judged."""
-        top = found.answers.score.max(axis=1)
-        distance = found.values[:, self._place("margin")]
+    def looked(self, batch: Batch, found: Watched, flagged: np.ndarray) -> None:
+        """A window has seen the rows: those that somebody may ask for one by one, and the rest."""
         kept = np.column_stack(
-            [found.near, distance, found.suspicion, found.pushed, top, found.answers.answer]
-        ).astype(np.float64)
+            [found.near, found.distance, found.suspicion, found.pushed, found.top,
+             found.answers.answer]
+        ).astype(np.float64)  # fmt: skip
+        known = batch.known
+        self.db.execute("DELETE FROM rows WHERE life = ? AND looked = 0", (self.life,))
+        first, n = _bundles.next_number(self.db), len(batch)
+        named = np.fromiter((isinstance(name, str) for name in batch.ids), bool, n)
+        single = named | flagged | known
         marks = [
-            (row.tobytes(), int(flag), 0 if label else None)
-            for row, flag, label in zip(kept, flagged, known, strict=True)
+            (row.tobytes(), int(flag), 0 if judged else None)
+            for row, flag, judged in zip(kept[single], flagged[single], known[single], strict=True)
         ]
-        if self._new:
-            self.db.executemany(
-                "INSERT INTO rows (life, id, x, output, y, label, looked, watched, flagged, judged)"
-                " VALUES (?, ?, ?, ?, ?, ?, 1, ?, ?, ?)",
-                [row + mark for row, mark in zip(self._new, marks, strict=True)],
-            )
-            self._new = []
-            return
+        if not single.all():
+            part = np.flatnonzero(~single)
+            ids = np.array([batch.ids[k] for k in part])
+            outputs = None if batch.outputs is None else batch.outputs[part]
+            values = batch.values[part]
+            _bundles.add(self.db, self.life, first, ids, values, outputs, kept[part])
+            first += len(part)
+        self._insert(batch, first, np.flatnonzero(single), marks)
+
+    def _insert(self, batch: Batch, first: int, index: np.ndarray, marks: list | None) -> None:
+        known, outputs = batch.known, batch.outputs
+        values = np.ascontiguousarray(batch.values, dtype=np.float64)
+        marks = [(None, 0, None)] * len(index) if marks is None else marks
+        looked = int(bool(marks) and marks[0][0] is not None)
         self.db.executemany(
-            "UPDATE rows SET looked = 1, watched = ?, flagged = ?, judged = ? WHERE seq = ?",
-            [(*mark, number) for mark, number in zip(marks, seq, strict=True)],
-        )
+            "INSERT INTO rows (seq, life, id, x, output, y, label, looked, watched, flagged, judged)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            [
+                (
+                    first + j, self.life, batch.ids[k], values[k].tobytes(),
+                    None if outputs is None else outputs[k].tobytes(),
+                    batch.y[k].tobytes() if known[k] else None,
+                    batch.words[k] if known[k] else None, looked, *mark,
+                )
+                for j, (k, mark) in enumerate(zip(index.tolist(), marks, strict=True))
+            ],
+        )  # fmt: skip
 
     def add_labels(self, ids: list[str], y: np.ndarray, labels: list) -> int:
         """Labels that came late; how many of the ids are known (and had no label yet)."""
-        numbers = y.reshape(len(ids), -1).astype(np.float64)
-        found = 0
+        numbers, found, others = y.reshape(len(ids), -1).astype(np.float64), 0, []
         for name, row, word in zip(ids, numbers, labels, strict=True):
-            blob = _blob_or_none(row)
-            if blob is None:
+            if np.isnan(row).any():
                 continue
+            number = _bundles.number_of(name)
+            parts = (row.tobytes(), json.dumps(word))
             cursor = self.db.execute(
                 "UPDATE rows SET y = ?, label = ?, judged = CASE looked WHEN 1 THEN 1 END "
-                "WHERE life = ? AND id = ? AND y IS NULL",
-                (blob, _word(word), self.life, name),
+                "WHERE life = ? AND id IN (?, ?) AND y IS NULL",
+                (*parts, self.life, name, number),
             )
             found += cursor.rowcount
-        return found
+            if not cursor.rowcount and number is not None:
+                others.append((number, *parts))
+        return found + _bundles.give_labels(self.db, self.life, others)
 
-    def unjudged(self) -> tuple[list[int], np.ndarray, np.ndarray]:
-        """(seq, what was kept of each row, labels) of rows labelled after they were seen."""
+    def unjudged(self) -> tuple[list[int], np.ndarray, np.ndarray, np.ndarray]:
+        """(seq, rows, what was kept of each, labels) of rows labelled after they were seen."""
         query = (
-            "SELECT seq, watched, y FROM rows WHERE life = ? AND judged = 1 ORDER BY judged, seq"
+            "SELECT seq, x, watched, y FROM rows WHERE life = ? AND judged = 1 ORDER BY judged, seq"
         )
         rows = self.db.execute(query, (self.life,)).fetchall()
         if not rows:
-            return [], np.empty((0, 0)), np.empty(0)
-        seq, kept, y = zip(*rows, strict=True)
-        return list(seq), np.frombuffer(b"".join(kept)).reshape(len(seq), -1), self._labels(y)
+            return [], np.empty((0, 0)), np.empty((0, 0)), np.empty(0)
+        seq, x, kept, y = zip(*rows, strict=True)
+        values = np.frombuffer(b"".join(x)).reshape(len(seq), *self.setup.row_shape)
+        labels = self._labels(y)
+        labels = labels[:, 0] if labels.shape[1] == 1 else labels
+        return list(seq), values, np.frombuffer(b"".join(kept)).reshape(len(seq), -1), labels
 
-    def judged(self, seq: list[int]) -> None:
-        self.db.executemany("UPDATE rows SET judged = 0 WHERE seq = ?", [(s,) for s in seq])
+    def judged(self, seq: list[int], near: np.ndarray, kept: np.ndarray) -> None:
+        """Errors of these rows are counted; what was asked for them is kept."""
+        kept = kept.copy()
+        kept[:, 0] = near
+        self.db.executemany(
+            "UPDATE rows SET judged = 0, watched = ? WHERE seq = ?",
+            [(row.tobytes(), number) for row, number in zip(kept, seq, strict=True)],
+        )
 
-    def add_window(self, state: State, kind: str, n: int, record: Record) -> None:
-        self.db.execute(
+    def add_windows(
+        self, first: int, kind: str, seen: list[tuple[int, int]], records: list[Record]
+    ):
+        """Looks ``first``, ``first + 1``, ...; ``seen``: (rows, rows watched until then) of each."""
+        now = time.time()
+        self.db.executemany(
             "INSERT INTO windows VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (
-                self.life, state.count["n_looks"], kind, n, state.count["n_watched"], time.time(),
-                record.to_bytes(),
-            ),
-        )  # fmt: skip
+            [
+                (self.life, first + k, kind, n, watched, now, record.to_bytes())
+                for k, ((n, watched), record) in enumerate(zip(seen, records, strict=True))
+            ],
+        )
 
-    def records(self, k: int, at_most: int) -> tuple[list[Record], list[int]]:
-        """The last looks that saw stream ``k``, oldest first, and the rows watched until each."""
-        query = (
-            "SELECT record, n_given FROM windows WHERE life = ? ORDER BY number DESC LIMIT ?"
-        )  # fmt: skip
-        found = self.db.execute(query, (self.life, 4 * at_most)).fetchall()
-        read = [(Record.from_bytes(r, len(self.setup.streams)), n) for r, n in found]
-        kept = [(r, n) for r, n in read if r.numbers[k, 0] > 0][:at_most][::-1]
-        return [r for r, _ in kept], [n for _, n in kept]
+    def records(self, at_most: int) -> tuple[Record, np.ndarray]:
+        """The last looks, oldest first, in one; and the rows watched until each."""
+        query = "SELECT record, n_given FROM windows WHERE life = ? ORDER BY number DESC LIMIT ?"
+        found = self.db.execute(query, (self.life, at_most)).fetchall()[::-1]
+        blobs = [blob for blob, _ in found]
+        return joined(blobs, len(self.setup.streams)), np.array([n for _, n in found], dtype=int)
 
     def add_alarm(self, state: State, reason: Reason) -> None:
         self.db.execute(
@@ -169,25 +246,23 @@ class Ledger:
 
     def forget(self, keep: int) -> None:
         """Drop the oldest rows; flagged and labelled ones stay ten times as long."""
-        (last,) = self.db.execute("SELECT MAX(seq) FROM rows").fetchone()
-        if last is None or last <= keep:
+        last = _bundles.next_number(self.db) - 1
+        if last <= keep:
             return
         plain = "DELETE FROM rows WHERE seq <= ? AND looked = 1 AND flagged = 0 AND y IS NULL"
         self.db.execute(plain, (last - keep,))
         self.db.execute("DELETE FROM rows WHERE seq <= ? AND looked = 1", (last - 10 * keep,))
+        self.db.execute("DELETE FROM bundles WHERE seq + n - 1 <= ?", (last - keep,))
+
+    def batch(self, ids: list, values: np.ndarray, outputs, y, labels) -> Batch:
+        """Rows as they were given; ``y`` coded, or None."""
+        n = len(ids)
+        empty = np.full((n, self.n_targets), np.nan)
+        numbers = empty if y is None else y.reshape(n, -1).astype(np.float64)
+        words = [None] * n if labels is None else [json.dumps(word) for word in labels]
+        return Batch(ids, values, outputs, numbers, words)
 
     def _labels(self, blobs: Any) -> np.ndarray:
         missing = np.full(self.n_targets, np.nan)
-        found = np.array([missing if b is None else np.frombuffer(b) for b in blobs])
-        return found[:, 0] if self.n_targets == 1 else found
-
-    def _place(self, group: str) -> int:
-        return [stream.group for stream in self.setup.streams].index(group)
-
-
-def _blob_or_none(row: np.ndarray) -> bytes | None:
-    return None if np.isnan(row).any() else row.tobytes()
-
-
-def _word(label: Any) -> str:
-    return json.dumps(label)
+        found = [missing if b is None else np.frombuffer(b) for b in blobs]
+        return np.array(found).reshape(len(blobs), self.n_targets)

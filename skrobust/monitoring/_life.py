@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from skrobust._params import check_integer, check_number
 from skrobust.exceptions import invalid
 from skrobust.metrics._rows import Rows
 from skrobust.monitoring import _looking
-from skrobust.monitoring._ledger import Ledger
+from skrobust.monitoring._ledger import Batch, Ledger, Memory
 from skrobust.monitoring._probe import Probe
 from skrobust.monitoring._result import MonitorState
 from skrobust.monitoring._setup import Setup, coded_labels
@@ -25,6 +26,8 @@ from skrobust.threats import check_threat
 
 __all__ = ["Life", "names_of", "taken"]
 
+CLOSE = 5  # one in so many of max_rows has its margin computed
+_PLAIN = (np.dtype(np.float32), np.dtype(np.float64))
 WHY = "radius counts steps of the threat's scale."
 
 
@@ -74,40 +77,73 @@ class Life:
 
     def __getstate__(self) -> dict:
         """Views of models are made anew; everything else travels, a store in memory included."""
-        return {name: value for name, value in self.__dict__.items() if name != "probe_"}
+        made_anew = ("probe_", "_memory", "_plain")
+        return {name: value for name, value in self.__dict__.items() if name not in made_anew}
 
     def __setstate__(self, state: dict) -> None:
         self.__dict__.update(state)
+        self._memory = Memory()
         if "_like" in state:
             self._ready(Rows(self._like, self._setup.categories), self._bound, self._setup)
 
     def _begin(self, store: Store, setup: Setup, seed: int, mark: str, options: dict) -> None:
         config = json.dumps({"seed": seed, "options": options})
-        values = (mark, config, setup.to_bytes(), json.dumps(_texts(setup)), State.fresh(setup))
+        words = json.dumps({str(k): list(values) for k, values in setup.categories.items()})
         with store.transaction() as db:
             cursor = db.execute(
-                "INSERT INTO lives (fingerprint, config, setup, categories, state, version, began)"
-                " VALUES (?, ?, ?, ?, ?, 0, ?)",
-                (*values[:4], values[4].to_bytes(), time.time()),
+                "INSERT INTO lives (fingerprint, config, began, setup) VALUES (?, ?, ?, ?)",
+                (mark, config, time.time(), setup.to_bytes()),
             )
-        self._take_up(store, cursor.lastrowid, setup, seed)
+            life = cursor.lastrowid
+            db.execute("INSERT INTO counts VALUES (?, 0, 0, 0, 0, 0, ?)", (life, words))
+            state = State.fresh(setup).to_bytes()
+            db.execute("INSERT INTO states VALUES (?, ?)", (life, state))
+        self._take_up(store, life, setup, seed, mark)
 
-    def _take_up(self, store: Store, life: int, setup: Setup, seed: int) -> None:
+    def _take_up(self, store: Store, life: int, setup: Setup, seed: int, mark: str) -> None:
         self._store, self.life_, self._setup, self.seed_ = store, life, setup, seed
+        self._mark, self._memory = mark, Memory()
         self.streams_ = [stream.name for stream in setup.streams]
         self.max_rows_ = None if self.max_rows == "auto" else self.max_rows
+
+    @property
+    def _max_close(self) -> int | None:
+        """Rows of one update whose margins are computed; None: all that are looked at."""
+        if self.max_rows_ is None or self.probe_.is_small:
+            return None
+        return max(self.window, self.max_rows_ // CLOSE)
+
+    def _newest(self, read: Callable) -> int:
+        """The life that is on: another process may have begun it, by ``reset``."""
+        return read("SELECT MAX(id) FROM lives WHERE fingerprint = ?", self._mark)[0][0]
+
+    @contextmanager
+    def _session(self) -> Iterator[tuple[Ledger, State, dict]]:
+        """A transaction on the life that is on: after another process's ``reset`` the new one."""
+        try:
+            with self._store.transaction() as db:
+                self.life_ = self._newest(lambda *query: db.execute(query[0], query[1:]).fetchall())
+                ledger = self._ledger(db)
+                yield ledger, *ledger.load()
+        except BaseException:
+            self._memory.forget()  # it may hold what was not written
+            raise
 
     def _check_is_fitted(self, X: Any = None) -> None:
         """Fitted here, or in the store by an earlier process."""
         if hasattr(self, "_setup") and (X is None or hasattr(self, "probe_")):
+            if X is None:
+                self.life_ = self._newest(self._store.read)
             return
         if not hasattr(self, "_setup") and self.store is not None:
             self._checked()
             store = self._opened()
-            lives = store.read("SELECT id, setup, config FROM lives ORDER BY id DESC LIMIT 1")
+            query = "SELECT id, setup, config, fingerprint FROM lives ORDER BY id DESC LIMIT 1"
+            lives = store.read(query)
             if lives:
-                life, data, config = lives[0]
-                self._take_up(store, life, Setup.from_bytes(data), json.loads(config)["seed"])
+                life, data, config, mark = lives[0]
+                seed = json.loads(config)["seed"]
+                self._take_up(store, life, Setup.from_bytes(data), seed, mark)
         if not hasattr(self, "_setup"):
             raise NotFittedError(
                 "This RobustnessMonitor is not fitted, and its store holds no fitted one: call "
@@ -124,8 +160,22 @@ class Life:
             threat = threat.bind(rows.wrap(setup.scaling))
         self._ready(rows, threat.holding(sorted(setup.categories)), setup)
 
-    def _rows(self, X: Any, categories: dict) -> Rows:
-        """X as numbers; an error if it has not the columns of the reference."""
+    def _drawn(self, n: int, update: int) -> np.ndarray | None:
+        """Which rows of an update are looked at; None: all."""
+        if self.max_rows_ is None or n <= self.max_rows_:
+            return None
+        return _looking.draw(n, self.max_rows_, self._random(2, update))
+
+    def _plain_rows(self) -> Rows:
+        """The kind of rows that ``fit`` saw, for making others like them."""
+        if "_plain" not in self.__dict__:
+            self._plain = Rows(self._like, self._setup.categories)
+        return self._plain
+
+    def _rows(self, X: Any, categories: dict) -> tuple[Rows, np.ndarray]:
+        """(rows like these, X as numbers); an error if it has not the columns of the reference."""
+        if type(X) is np.ndarray and self._is_plain(X):
+            return self._plain_rows(), X
         rows, names = Rows(X, categories or check_threat(self.threat).categories), self._setup.names
         found = list(map(str, getattr(rows.given, "columns", names)))
         if found != names or rows.values.shape[1:] != self._setup.row_shape:
@@ -140,23 +190,43 @@ class Life:
                 f"Columns {[names[k] for k in sorted(other)]} of X hold text; in the reference they "
                 "were numbers."
             )
-        return rows
+        return rows, rows.values
+
+    def _is_plain(self, X: np.ndarray) -> bool:
+        """An array like the reference, without infinity: there is nothing to translate."""
+        like = self._like
+        same = type(like) is np.ndarray and like.dtype == X.dtype and X.dtype in _PLAIN
+        if not same or X.shape[1:] != like.shape[1:] or not len(X):
+            return False
+        return bool(np.isfinite(X.sum()) or not np.isinf(X).any())
 
     def _ledger(self, db: Any) -> Ledger:
         outputs = sum(s.group == "output" for s in self._setup.streams)
-        return Ledger(db, self.life_, self._setup, outputs if self._setup.regression else 1)
+        n_targets = outputs if self._setup.regression else 1
+        return Ledger(db, self.life_, self._setup, n_targets, self._memory)
 
     def _random(self, *key: int) -> np.random.Generator:
         return np.random.default_rng([self.seed_, *key])
 
     def _advance(
-        self, ledger: Ledger, state: State, rows: Rows | None, least: int | None = None
+        self,
+        ledger: Ledger,
+        state: State,
+        new: Batch | None = None,
+        rows: Rows | None = None,
+        least: int | None = None,
     ) -> None:
+        """Look at what waits and at ``new`` rows, if they are enough."""
         least, before = self.window if least is None else least, state.count["n_looks"]
-        if ledger.n_waiting() >= least and hasattr(self, "probe_"):
-            if rows is None:
-                rows = Rows(self._like, self._setup.categories)
-            _looking.take_rows(self, ledger, state, rows)
+        waiting, n = state.count["n_waiting"], 0 if new is None else len(new)
+        if waiting + n >= max(least, 1) and hasattr(self, "probe_"):
+            batch = new if not waiting else ledger.waiting()
+            batch = new.after(batch) if waiting and n else batch
+            _looking.take_rows(self, ledger, state, batch, rows or self._plain_rows())
+            state.count["n_waiting"] = 0
+        elif n:
+            ledger.wait(new)
+            state.count["n_waiting"] += n
         _looking.take_labels(self, ledger, state, least)
         if state.count["n_looks"] > before:
             _looking.judge(self, ledger, state)
@@ -167,8 +237,13 @@ class Life:
         labels, words = coded_labels(self._setup, y, len(y))
         return (None, None) if np.isnan(labels).all() else (labels, words)
 
-    def _result(self, state: State, names: Sequence[str]) -> MonitorState:
-        return MonitorState.of(self, state, names)
+    def _alarms(self) -> list:
+        """Reasons of all alarms of this life, oldest first."""
+        with self._session() as (ledger, *_):
+            return ledger.reasons()
+
+    def _result(self, ledger: Ledger, state: State, names: Sequence = ()) -> MonitorState:
+        return MonitorState.of(self, ledger, state, names)
 
 
 def names_of(X: Any, rows: Rows) -> list[str]:
@@ -180,7 +255,3 @@ def names_of(X: Any, rows: Rows) -> list[str]:
 def taken(rows: Rows, index: np.ndarray) -> Any:
     given = rows.given
     return given.iloc[index] if hasattr(given, "iloc") else given[index]
-
-
-def _texts(setup: Setup) -> dict[str, list]:
-    return {str(k): list(values) for k, values in setup.categories.items()}

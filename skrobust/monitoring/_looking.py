@@ -7,126 +7,192 @@ from typing import Any
 import numpy as np
 
 from skrobust.metrics._rows import Rows
-from skrobust.monitoring._ledger import Ledger
+from skrobust.monitoring._ledger import Batch, Ledger
 from skrobust.monitoring._probe import Answers
-from skrobust.monitoring._reasons import explain
-from skrobust.monitoring._sequential import SIDES, effect_of
+from skrobust.monitoring._reasons import explain, start_of
+from skrobust.monitoring._sequential import SIDES, is_sure
 from skrobust.monitoring._setup import Setup, watch
 from skrobust.monitoring._streams import label_values
-from skrobust.monitoring._windows import State, looks, windows_of
+from skrobust.monitoring._windows import Record, State, looks, windows_of
 
-__all__ = ["draw", "judge", "take_labels", "take_rows"]
+__all__ = ["draw", "gate_of", "judge", "take_labels", "take_rows"]
 
 LOOKS_BACK = 64
-FEW = 0.4  # share of min_effect for streams where a change hits few rows
+FEW = 0.25  # share of min_effect for streams where a change hits few rows
 OF_FEW = ("suspicion", "error", "robust error")
 
 
-def draw(n: int, at_most: int | None, random: np.random.Generator) -> np.ndarray:
-    """Which rows of an update are looked at, in their order."""
+def draw(n: int, at_most: int | None, random: np.random.Generator) -> np.ndarray | None:
+    """Which of n rows are taken, in their order; None: all."""
     if at_most is None or n <= at_most:
-        return np.arange(n)
-    return np.sort(random.permutation(n)[:at_most])
+        return None
+    return np.sort(random.choice(n, at_most, replace=False, shuffle=False))
 
 
-def take_rows(monitor: Any, ledger: Ledger, state: State, rows: Rows) -> None:
+def take_rows(monitor: Any, ledger: Ledger, state: State, batch: Batch, rows: Rows) -> None:
     """All waiting rows, in windows."""
-    setup, waiting = monitor._setup, ledger.waiting()
+    setup, probe, n = monitor._setup, monitor.probe_, len(batch)
     labelled = any(stream.needs_labels for stream in setup.streams)
-    seed = int(monitor._random(3, state.count["n_looks"]).integers(2**62))
-    y = waiting.y if labelled else None
-    values = waiting.values.astype(rows.values.dtype, copy=False)
-    found = watch(setup, monitor.probe_, rows, values, waiting.outputs, y, seed)
-    parts = windows_of(len(values), monitor.window)
-    random_of = lambda number: monitor._random(4, number)
-    records = looks(setup, state, found.values, found.seen, parts, random_of)
-    for part, record in zip(parts, records, strict=True):
-        state.count["n_watched"] += part.stop - part.start
-        ledger.add_window(state, "rows", part.stop - part.start, record)
-    known = np.isfinite(waiting.y.reshape(len(values), -1)).all(axis=1)
-    state.count["n_judged"] += int(known.sum())
-    ledger.looked(waiting.seq, found, found.suspicion >= setup.limit, known)
-    if state.count["n_looks"] % 20 == 0:
+    random = monitor._random(3, state.count["n_looks"])
+    found = watch(
+        setup, probe, rows, batch.values.astype(rows.values.dtype, copy=False), batch.outputs,
+        batch.labels if labelled else None,
+        seed=int(random.integers(2**62)),
+        close=draw(n, monitor._max_close, random),
+        broken=setup.columns_of(state.alarmed),
+    )  # fmt: skip
+    parts = windows_of(n, monitor.window)
+    records = _looks(monitor, state, found.values, found.seen, parts)
+    before = state.count["n_watched"]
+    seen = [(part.stop - part.start, before + part.stop) for part in parts]
+    ledger.add_windows(state.count["n_looks"] - len(parts) + 1, "rows", seen, records)
+    state.count["n_watched"] += n
+    state.count["n_judged"] += int(batch.known.sum())
+    ledger.looked(batch, found, found.suspicion >= setup.limit)
+    if state.count["n_looks"] % 20 < len(parts):
         ledger.forget(monitor.keep_rows)
+
+
+def _looks(monitor: Any, state: State, values, seen, parts: list[slice]) -> list[Record]:
+    return looks(
+        monitor._setup, state, values, seen, parts, lambda number: monitor._random(4, number)
+    )
 
 
 def take_labels(monitor: Any, ledger: Ledger, state: State, least: int) -> None:
     """Labels that came after their rows were looked at."""
+    if not state.count["n_labels"]:
+        return
     setup = monitor._setup
     places = [k for k, stream in enumerate(setup.streams) if stream.needs_labels]
-    if not places or not state.count["n_labels"]:
+    if not places:
         return
-    seq, kept, y = ledger.unjudged()
+    seq, x, kept, y = ledger.unjudged()
     if len(seq) < least:
         return
+    near, distance = _nearness(monitor, x, kept), kept[:, 1]
     values = np.zeros((len(seq), len(setup.streams)))
     seen = np.zeros(values.shape, dtype=bool)
-    values[:, places], seen[:, places] = _judged(setup.regression, kept, y), True
+    values[:, places] = label_values(setup.regression, _answers(setup, kept), near, -distance, y)
+    for k in places:
+        seen[:, k] = np.isfinite(near) if setup.streams[k].needs_margins else True
     parts = windows_of(len(seq), max(least, min(monitor.window, len(seq))))
-    random_of = lambda number: monitor._random(4, number)
-    records = looks(setup, state, values, seen, parts, random_of)
-    for part, record in zip(parts, records, strict=True):
-        ledger.add_window(state, "labels", part.stop - part.start, record)
+    records = _looks(monitor, state, values, seen, parts)
+    told = [(part.stop - part.start, state.count["n_watched"]) for part in parts]
+    ledger.add_windows(state.count["n_looks"] - len(parts) + 1, "labels", told, records)
     state.count["n_judged"] += len(seq)
-    ledger.judged(seq)
+    ledger.judged(seq, near, kept)
 
 
-def _judged(regression: bool, kept: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Errors from what was kept of each row."""
-    near, distance, top, answer = kept[:, 0] > 0, kept[:, 1], kept[:, 4], kept[:, 5:]
-    answers = Answers(
-        answer if regression else answer[:, 0], answer if regression else top[:, None]
-    )
-    return label_values(regression, answers, near, distance, y)
+def _answers(setup: Setup, kept: np.ndarray) -> Answers:
+    """The model's answers from what was kept of each row."""
+    if setup.regression:
+        return Answers(kept[:, 5:], kept[:, 5:])
+    return Answers(kept[:, 5].astype(int), kept[:, 4:5])
+
+
+def _nearness(monitor: Any, x: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    """Whether a step within the radius changes the class; asked now, where nobody has yet."""
+    near, probe = kept[:, 0].copy(), getattr(monitor, "probe_", None)
+    missing = np.isnan(near) & np.isfinite(kept[:, 1])
+    if probe is None or not missing.any():
+        return near
+    rows = monitor._plain_rows()
+    part = Answers(*(field[missing] for field in _answers(monitor._setup, kept)))
+    values = x[missing].astype(rows.values.dtype, copy=False)
+    near[missing] = probe.margins(values, rows, part, 0).near
+    return near
+
+
+def gate_of(setup: Setup, k: int, min_effect: float) -> float:
+    """The smallest change of stream ``k`` that is worth an alarm."""
+    return min_effect * FEW if setup.streams[k].group in OF_FEW else min_effect
 
 
 def judge(monitor: Any, ledger: Ledger, state: State) -> None:
     """Alarms for streams whose evidence suffices and whose change is large enough."""
     setup, limit = monitor._setup, -np.log(monitor.false_alarm_rate)
     sure = (state.peak + setup.log_weights >= limit) & ~state.alarmed
-    for k in np.flatnonzero(sure):
-        _raise(monitor, ledger, state, int(k), monitor.min_effect)
-    if state.peak_all >= limit and not state.alarmed.any() and not sure.any():
+    chosen = np.flatnonzero(sure)
+    if not len(chosen) and state.peak_all >= limit and not state.alarmed.any():
         # many small changes that only together suffice: name those that carry nine tenths
-        shares = setup.log_weights + state.evidence.log_value()
+        shares = setup.log_weights + state.value
         order = np.argsort(-shares)
         total = np.cumsum(np.exp(shares[order] - shares[order[0]]))
-        for k in order[: int(np.searchsorted(total, 0.9 * total[-1])) + 1]:
-            _raise(monitor, ledger, state, int(k), monitor.min_effect)
+        chosen = order[: int(np.searchsorted(total, 0.9 * total[-1])) + 1]
+    if len(chosen):
+        before, past = state.alarmed.copy(), _Past(ledger, state)
+        for k in chosen:
+            _raise(monitor, ledger, state, int(k), past)
+        _follow_columns(setup, state, before)
 
 
-def _raise(monitor: Any, ledger: Ledger, state: State, k: int, least: float) -> None:
+class _Past:
+    """The last looks, stream by stream."""
+
+    def __init__(self, ledger: Ledger, state: State):
+        self.setup, self.state = ledger.setup, state
+        self.record, self.given = ledger.records(4 * LOOKS_BACK)
+        # of its present account suspicion has only the last looks
+        recent = state.count["n_looks"] - state.count["account_from"]
+        self.recent = recent if state.count["n_accounts"] else len(self.given)
+
+    def of(self, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Numbers, cells and rows until then, of the looks that saw stream ``k``."""
+        index = np.flatnonzero(self.record.numbers[:, k, 0])[-LOOKS_BACK:]
+        if self.setup.streams[k].group == "suspicion":
+            index = index[index >= len(self.given) - self.recent]
+        return self.record.numbers[index, k], self.record.cells[index, k], self.given[index]
+
+    def is_sure(self, k: int, least: float) -> bool:
+        """Whether stream ``k`` has changed by more than ``least``."""
+        cells, side = self.of(k)[1], SIDES.index(self.setup.streams[k].side)
+        if not len(cells):
+            return False
+        cells = cells[start_of(cells, side) :]
+        return is_sure(cells, self.state.pools[k].sum() - cells.sum(), least, side)
+
+
+def _raise(monitor: Any, ledger: Ledger, state: State, k: int, past: _Past) -> None:
     setup = monitor._setup
-    stream = setup.streams[k]
-    records, given = ledger.records(k, LOOKS_BACK)
-    if not records:
+    group, least = setup.streams[k].group, gate_of(setup, k, monitor.min_effect)
+    if not past.is_sure(k, least):
         return
-    cells = np.array([record.cells[k] for record in records])
-    least = least * FEW if stream.group in OF_FEW else least
-    if effect_of(cells, SIDES.index(stream.side)) < least:
-        return
-    state.alarmed[k] = True
-    if stream.group == "suspicion" and _inputs_moved(setup, state):
+    if group == "suspicion" and _new_columns(setup, state):
         return  # rows from elsewhere lie off the data by themselves
-    pushed = ledger.pushed() if stream.group == "suspicion" else 0.0
-    if stream.group == "calibration" and _errors_grew(ledger, least):
-        # the model is wrong more often: that is the cause, and the errors tell it
-        k = [stream.group for stream in setup.streams].index("error")
-        if state.alarmed[k]:
-            return
-        state.alarmed[k] = True
-        records, given = ledger.records(k, LOOKS_BACK)
-    reason = explain(setup, records, given, k, pushed, float(monitor.radius))
+    state.alarmed[k] = True
+    pushed = ledger.pushed() if group == "suspicion" else 0.0
+    if group == "calibration":
+        error = setup.place("error")
+        if past.is_sure(error, gate_of(setup, error, monitor.min_effect)):
+            # the model is wrong more often: that is the cause, and the errors tell it
+            if state.alarmed[error]:
+                return
+            state.alarmed[error], k = True, error
+    reason = explain(setup, *past.of(k), k, pushed, float(monitor.radius))
     ledger.add_alarm(state, reason)
 
 
-def _inputs_moved(setup: Setup, state: State) -> bool:
-    moved = zip(setup.streams, state.alarmed, strict=True)
-    return any(alarmed and stream.group == "input" for stream, alarmed in moved)
+def _n_columns(setup: Setup, alarmed: np.ndarray) -> int:
+    """Input streams with an alarm."""
+    return sum(a and s.group == "input" for s, a in zip(setup.streams, alarmed, strict=True))
 
 
-def _errors_grew(ledger: Ledger, least: float) -> bool:
-    """Whether a loss of calibration is one of accuracy first of all."""
-    k = [stream.group for stream in ledger.setup.streams].index("error")
-    cells = [record.cells[k] for record in ledger.records(k, LOOKS_BACK)[0]]
-    return effect_of(np.array(cells), SIDES.index("up")) >= least
+def _new_columns(setup: Setup, state: State) -> bool:
+    """Whether a column has an alarm that suspicion has no account for."""
+    return _n_columns(setup, state.alarmed) > state.count["n_columns"]
+
+
+def _follow_columns(setup: Setup, state: State, before: np.ndarray) -> None:
+    """A new account for suspicion once columns have moved: without them, ranked among rows since.
+
+    Account number j takes ``1 / (j (j + 1))`` of the stream's share, so that all of them together take
+    no more than one share.
+    """
+    k = setup.place("suspicion")
+    if state.alarmed[k] or not _new_columns(setup, state):
+        return
+    state.count["n_columns"] = _n_columns(setup, state.alarmed)
+    state.count["n_accounts"] += 1
+    state.count["account_from"] = state.count["n_looks"]
+    state.open_account(k)

@@ -12,7 +12,7 @@ from sklearn.base import BaseEstimator
 
 from skrobust.inspection._rows import take_rows
 from skrobust.metrics._rows import Rows
-from skrobust.monitoring import _affordable, _export, _history, _looking, _retrain
+from skrobust.monitoring import _affordable, _export, _history, _retrain
 from skrobust.monitoring._life import Life, names_of, taken
 from skrobust.monitoring._probe import Probe
 from skrobust.monitoring._result import MonitorState
@@ -51,12 +51,16 @@ class RobustnessMonitor(Life, BaseEstimator):
         The promise above.
     window : int, default=50
         Rows per look. Fewer wait (in the store) until there are so many.
-    min_effect : float, default=0.05
-        Changes smaller than this raise no alarm, however sure they are: the largest difference of the
-        cumulative distributions before and after; two fifths of it for errors and suspicious rows.
+    min_effect : float, default=0.03
+        Changes that are not larger than this, with 90% confidence, raise no alarm, however sure it is
+        that something has changed. It is the largest difference of the cumulative distributions
+        before and after (0.03: 3% of the rows); a quarter of it for errors and suspicious rows.
     max_rows : int, "auto" or None, default=500
-        Rows of one update that are looked at, drawn at random; None: all. ``"auto"`` takes as many as
-        cost a tenth of predicting a batch as large as the reference; it reads the clock, in ``fit``.
+        Rows of one update that are looked at, drawn at random; None: all. Of models with a gradient
+        and more than 10,000 numbers (weights, support vectors) the margin and the suspicion of a
+        fifth of them are computed, at least ``window``. ``"auto"`` takes as many as cost a tenth of
+        predicting a batch as large as the reference, at least ``window``; it reads the clock, in
+        ``fit``, so that two runs may differ.
     keep_rows : int, default=100_000
         Rows kept in the store for late labels; flagged and labelled ones stay ten times as long.
     random_state : int or None, default=None
@@ -103,7 +107,7 @@ class RobustnessMonitor(Life, BaseEstimator):
         store: str | Path | None = None,
         false_alarm_rate: float = 0.01,
         window: int = 50,
-        min_effect: float = 0.05,
+        min_effect: float = 0.03,
         max_rows: int | str | None = 500,
         keep_rows: int = 100_000,
         random_state: int | None = None,
@@ -153,7 +157,7 @@ class RobustnessMonitor(Life, BaseEstimator):
                 setup.scaling = rows.values[first]
             mark = hashlib.sha256(setup.to_bytes() + json.dumps(options).encode()).hexdigest()
             if life is not None and mark == life[1]:
-                self._take_up(store, life[0], setup, seed)
+                self._take_up(store, life[0], setup, seed, mark)
                 return self
         self._begin(store, setup, seed, mark, options)
         if self.max_rows == "auto":
@@ -183,25 +187,22 @@ class RobustnessMonitor(Life, BaseEstimator):
             When this returns, everything is in the store.
         """
         self._check_is_fitted(X)
-        with self._store.transaction() as db:
-            ledger = self._ledger(db)
-            state, categories = ledger.load()
+        with self._session() as (ledger, state, categories):
             n, first = len(X), state.count["n_given"]
-            chosen = _looking.draw(n, self.max_rows_, self._random(2, state.count["n_updates"]))
+            chosen = self._drawn(n, state.count["n_updates"])
             # what is not looked at is not even read: that keeps large batches cheap
-            pick = lambda part: part if len(chosen) == n else take_rows(part, chosen)
-            rows = self._rows(pick(X), categories)
+            pick = (lambda part: part) if chosen is None else (lambda part: take_rows(part, chosen))
+            rows, values = self._rows(pick(X), categories)
             labels, words = (None, None) if y is None else self._labels(_long(y, n, "y"), pick)
             if outputs is not None:
                 outputs = _scores(self.probe_, pick(_long(np.asarray(outputs), n, "outputs")))
             names = range(first, first + n) if ids is None else _ids(ids, n)
-            chosen_names = [str(names[k]) for k in chosen]
-            ledger.add_rows(chosen_names, rows.values, outputs, labels, words, self.window)
+            own = list(names) if chosen is None else [names[k] for k in chosen.tolist()]
             state.count["n_given"] += n
             state.count["n_updates"] += 1
-            self._advance(ledger, state, rows)
+            self._advance(ledger, state, ledger.batch(own, values, outputs, labels, words), rows)
             ledger.save(state, rows.categories or categories)
-        return self._result(state, names)
+            return self._result(ledger, state, names)
 
     def label(self, ids: Any, y: Any) -> MonitorState:
         """Labels that come late, for rows given before.
@@ -217,30 +218,25 @@ class RobustnessMonitor(Life, BaseEstimator):
         self._check_is_fitted()
         names = _ids(ids, len(np.asarray(y)))
         labels, words = coded_labels(self._setup, y, len(names))
-        with self._store.transaction() as db:
-            ledger = self._ledger(db)
-            state, categories = ledger.load()
+        with self._session() as (ledger, state, categories):
             state.count["n_labels"] += ledger.add_labels(names, labels, words)
-            self._advance(ledger, state, None)
+            self._advance(ledger, state)
             ledger.save(state, categories)
-        return self._result(state, names)
+            return self._result(ledger, state, names)
 
     def flush(self) -> MonitorState:
         """Look at the rows and labels that still wait for a window to be full."""
         self._check_is_fitted()
-        with self._store.transaction() as db:
-            ledger = self._ledger(db)
-            state, categories = ledger.load()
-            self._advance(ledger, state, None, least=1)
+        with self._session() as (ledger, state, categories):
+            self._advance(ledger, state, least=1)
             ledger.save(state, categories)
-        return self._result(state, [])
+            return self._result(ledger, state)
 
     def state(self) -> MonitorState:
         """Where it stands, other processes' updates included."""
         self._check_is_fitted()
-        with self._store.transaction() as db:
-            state, _ = self._ledger(db).load()
-        return self._result(state, [])
+        with self._session() as (ledger, state, _):
+            return self._result(ledger, state)
 
     def predict(self, X: Any) -> np.ndarray:
         """The model's own answers, watched on the way (at less cost than asking twice)."""
@@ -309,6 +305,7 @@ class RobustnessMonitor(Life, BaseEstimator):
             ``report_before`` (on ``X_test``), ``frame()``.
         """
         self._check_is_fitted(X)
+        self._check_is_fitted()
         return _retrain.retrain(self, X, y, X_test, y_test, test_fraction)
 
     def to_jsonl(self, path: str | Path | None = None) -> str:

@@ -17,8 +17,8 @@ from skrobust.threats import Threat
 
 __all__ = ["Answers", "Margins", "Probe", "Shape"]
 
+SMALL = 10_000  # numbers that a model is made of
 FAR = 1e6  # steps to a boundary that no slope leads to
-COPIES = 1  # random places within the radius, where there is no gradient
 
 
 class Answers(NamedTuple):
@@ -33,8 +33,8 @@ class Margins(NamedTuple):
 
     ``distance``: to the boundary, in steps of the threat, to first order (without a gradient: the
     gap between the two best scores); of a regressor minus how far the output moves within the
-    radius. ``near``: whether one gradient step (or a random one) within the radius changes the class.
-    ``push``: the movement within the radius that speaks most for the present answer.
+    radius. ``near``: 1 if one gradient step (or a random one) within the radius changes the class,
+    0 if not, NaN where nobody asked. ``push``: the movement within the radius that speaks most for the present answer.
     """
 
     distance: np.ndarray
@@ -58,6 +58,13 @@ class Shape(NamedTuple):
         scale = np.where(np.isfinite(scale) & (scale > 1e-12), scale, np.inf)
         steps = np.nan_to_num((flat - center) / scale)
         return cls(center, scale, LedoitWolf(assume_centered=True).fit(steps).precision_)
+
+    def without(self, columns: np.ndarray) -> Shape:
+        """The same of the other columns alone; ``columns`` is a mask."""
+        keep = np.ix_(~columns, ~columns)
+        precision = np.zeros_like(self.precision)
+        precision[keep] = np.linalg.inv(np.linalg.inv(self.precision)[keep])
+        return self._replace(precision=precision)
 
     def steps(self, values: np.ndarray) -> np.ndarray:
         return np.nan_to_num((values.reshape(len(values), -1) - self.center) / self.scale)
@@ -131,47 +138,78 @@ class Probe:
         place = {label: k for k, label in enumerate(self.classes)}
         return np.array([place.get(label, -1) for label in np.asarray(labels).tolist()], dtype=int)
 
-    def margins(self, values: np.ndarray, rows: Rows, answers: Answers, seed) -> Margins:
+    @property
+    def has_slope(self) -> bool:
+        return self.view is not None and self.view.differentiable
+
+    @property
+    def is_free(self) -> bool:
+        """Whether margins cost no more than the answers: gaps between scores."""
+        return not self.has_slope and not self.regression
+
+    @property
+    def is_small(self) -> bool:
+        """Whether margins cost little: gaps, or slopes of a model of few numbers."""
+        if not self.has_slope:
+            return self.is_free
+        module = self.view.module
+        return sum(t.numel() for t in (*module.parameters(), *module.buffers())) <= SMALL
+
+    def margins(
+        self, values: np.ndarray, rows: Rows, answers: Answers, seed, asked: Any = None
+    ) -> Margins:
         """One forward and backward pass, and one more forward pass where the slope leads.
 
+        The second pass (without a slope: the only one) is for rows ``asked`` (a mask; None: all).
         Rows outside the bounds that the user gave cannot be: they count as on the boundary.
         """
+        asked = np.ones(len(values), dtype=bool) if asked is None else asked
+        region = self._region_of(values)
+        if region is not None:
+            return self._margins(values, rows, answers, seed, asked, region)
         inside = self._inside(values)
-        if not inside.all():
-            found = Margins(np.zeros(len(values)), ~inside, np.zeros_like(values, dtype=float))
-            if inside.any():
-                part = Answers(*(field[inside] for field in answers))
-                for whole, some in zip(
-                    found, self._margins(values[inside], rows, part, seed), strict=True
-                ):
-                    if some is not None:
-                        whole[inside] = some
-            return found
-        return self._margins(values, rows, answers, seed)
+        found = Margins(np.zeros(len(values)), 1.0 - inside, np.zeros_like(values, dtype=float))
+        if inside.any():
+            part = Answers(*(field[inside] for field in answers))
+            region = self._region_of(values[inside])
+            some = self._margins(values[inside], rows, part, seed, asked[inside], region)
+            for whole, field in zip(found, some, strict=True):
+                if field is not None:
+                    whole[inside] = field
+        return found
+
+    @property
+    def _device(self) -> Any:
+        return self.view.device if self.has_slope else "cpu"
 
     def check(self, values: np.ndarray) -> None:
         """The threat's own errors: not bound, bounds that leave reference rows outside, shapes."""
         self._region(to_tensor(values))
 
+    def _region_of(self, values: np.ndarray) -> Any:
+        """None if some row lies outside."""
+        try:
+            return self._region(to_tensor(values, device=self._device))
+        except ValueError:
+            return None
+
     def _inside(self, values: np.ndarray) -> np.ndarray:
         """Rows that the threat's bounds allow."""
-        try:
-            self._region(to_tensor(values))
+        if self._region_of(values) is not None:
             return np.ones(len(values), dtype=bool)
-        except ValueError:
-            if len(values) == 1:
-                return np.zeros(1, dtype=bool)
-            half = len(values) // 2
-            return np.concatenate([self._inside(values[:half]), self._inside(values[half:])])
+        if len(values) == 1:
+            return np.zeros(1, dtype=bool)
+        half = len(values) // 2
+        return np.concatenate([self._inside(values[:half]), self._inside(values[half:])])
 
-    def _margins(self, values: np.ndarray, rows: Rows, answers: Answers, seed) -> Margins:
-        if self.view is None or not self.view.differentiable:
-            return self._by_chance(values, rows, answers, seed)
+    def _margins(
+        self, values: np.ndarray, rows: Rows, answers: Answers, seed, asked, region
+    ) -> Margins:
+        if not self.has_slope:
+            return self._by_chance(rows, answers, seed, asked, region)
         with self.view.evaluating():
-            x = to_tensor(values, device=self.view.device)
-            region = self._region(x)
-            x = x.detach().requires_grad_(True)
-            value = self._goal(self.view.forward(x), answers)
+            x = region.x.detach().requires_grad_(True)
+            value = self._goal(self.view.forward(x), answers.answer)
             (slope,) = torch.autograd.grad(value.sum(), x)
             slope, x, value = torch.nan_to_num(slope), x.detach(), value.detach()
             up, down = region.steepest(slope), region.steepest(-slope)
@@ -179,9 +217,12 @@ class Probe:
             push = np.nan_to_num(to_numpy(up - x))
             if self.regression:
                 distance = -to_numpy(torch.maximum(gain, loss))
-                return Margins(distance, np.zeros(len(values), dtype=bool), push)
-            with torch.no_grad():
-                near = to_numpy(self._goal(self.view.forward(down), answers) <= 0)
+                return Margins(distance, np.zeros(len(values)), push)
+            near = np.full(len(values), np.nan)
+            if asked.any():
+                with torch.no_grad():
+                    outputs = self.view.forward(down[torch.as_tensor(asked)])
+                    near[asked] = to_numpy(self._goal(outputs, answers.answer[asked]) <= 0)
             steps = self.radius * to_numpy(value) / np.maximum(to_numpy(loss), 1e-300)
         distance = np.where(to_numpy(loss) > 0, np.clip(steps, -FAR, FAR), FAR)
         return Margins(distance, near, push)
@@ -189,32 +230,33 @@ class Probe:
     def _region(self, x: torch.Tensor) -> Any:
         return self.threat.region(x, max(self.radius, 1e-12))
 
-    def _goal(self, outputs: torch.Tensor, answers: Answers) -> torch.Tensor:
+    def _goal(self, outputs: torch.Tensor, answer: np.ndarray) -> torch.Tensor:
         """Logit of the answer minus the best other one; of a regressor the sum of its outputs."""
         outputs = outputs.reshape(len(outputs), -1)
         if self.regression:
             return outputs.sum(dim=1)
         if outputs.shape[1] == 1:
             outputs = torch.cat([torch.zeros_like(outputs), outputs], dim=1)
-        code = torch.as_tensor(np.maximum(answers.answer, 0), device=outputs.device)[:, None]
+        code = torch.as_tensor(np.maximum(answer, 0), device=outputs.device)[:, None]
         others = outputs.scatter(1, code, -torch.inf).amax(dim=1)
         return outputs.gather(1, code)[:, 0] - others
 
-    def _by_chance(self, values, rows: Rows, answers: Answers, seed) -> Margins:
-        """Without a slope: the gap of the scores, and a few random places within the radius."""
-        generator = torch.Generator().manual_seed(int(seed))
-        region = self._region(to_tensor(values))
-        change = np.zeros(len(values))
-        for _ in range(COPIES):
-            moved = region.realize(region.sample(generator))
-            other = self.answers(rows.wrap(to_numpy(moved))).answer
-            gap = np.abs(other - answers.answer).reshape(len(values), -1).max(axis=1)
-            change = np.maximum(change, gap)
+    def _by_chance(self, rows: Rows, answers: Answers, seed, asked, region) -> Margins:
+        """Without a slope: the gap of the scores, and a random place within the radius."""
+        n, change = len(answers.answer), None
+        wanted = np.ones(n, dtype=bool) if self.regression else asked
+        if wanted.any():
+            generator = torch.Generator().manual_seed(int(seed))
+            moved = to_numpy(region.realize(region.sample(generator)))[wanted]
+            other = self.answers(rows.wrap(moved)).answer
+            change = np.abs(other - answers.answer[wanted]).reshape(len(moved), -1).max(axis=1)
         if self.regression:
-            return Margins(-change, np.zeros(len(values), dtype=bool), None)
+            return Margins(-change, np.zeros(n), None)
+        near = np.full(n, np.nan)
+        near[wanted] = 0 if change is None else change > 0
         best = np.sort(answers.score, axis=1)
         gap = best[:, -1] - best[:, -2] if best.shape[1] > 1 else best[:, -1]
-        return Margins(gap, change > 0, None)
+        return Margins(gap, near, None)
 
     def _response(self, rows: Rows) -> str:
         """The richest answer that decides as ``predict`` does."""

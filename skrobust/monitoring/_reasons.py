@@ -9,9 +9,8 @@ import numpy as np
 
 from skrobust.monitoring._sequential import SIDES, bets, effect_of
 from skrobust.monitoring._setup import Setup
-from skrobust.monitoring._windows import Record
 
-__all__ = ["CAUSES", "Reason", "explain", "number"]
+__all__ = ["CAUSES", "Reason", "explain", "number", "start_of"]
 
 # cause: (what to do, in one word; in a sentence). What may explain others comes first.
 CAUSES = {
@@ -117,23 +116,24 @@ def number(value: float) -> str:
 
 def explain(
     setup: Setup,
-    records: list[Record],
-    given: list[int],
+    numbers: np.ndarray,
+    cells: np.ndarray,
+    given: np.ndarray,
     k: int,
     pushed: float,
     radius: float,
 ) -> Reason:
-    """The reason of stream ``k``. ``given``: rows up to each record.
+    """The reason of stream ``k``, of whose looks there are ``numbers`` (n_looks, 5) and ``cells``.
 
-    ``pushed`` is how many times the radius the suspicious rows seem to have been moved.
+    ``given``: rows up to each look. ``pushed`` is how many times the radius the suspicious rows seem
+    to have been moved.
     """
-    stream, cells = setup.streams[k], np.array([record.cells[k] for record in records])
-    numbers = np.array([record.numbers[k] for record in records])
+    stream = setup.streams[k]
     side = SIDES.index(stream.side)
-    start = _start(cells, side)
+    start = start_of(cells, side)
     after = numbers[start:]
     mean = float(np.average(after[:, 1], weights=after[:, 0])) if len(after) else float("nan")
-    since = given[start - 1] if start else given[0] - int(numbers[0, 0])
+    since = int(given[start - 1] if start else given[0] - numbers[0, 0])
     cause, words = OF_GROUP[stream.group], ""
     if stream.group == "input":
         cause, words = _of_column(setup, k, numbers, mean)
@@ -187,7 +187,7 @@ def _of_column(setup: Setup, k: int, numbers: np.ndarray, mean: float) -> tuple[
     return "covariate shift", f"its mean went from {number(setup.center[k])} to {number(mean)}"
 
 
-def _start(cells: np.ndarray, side: int) -> int:
+def start_of(cells: np.ndarray, side: int) -> int:
     """The look since which some one bet has made most: the likeliest beginning of the change."""
     logs, weights = bets()
     made = (cells @ logs[np.isfinite(weights[side])].T)[::-1].cumsum(axis=0)[::-1]

@@ -6,12 +6,16 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
+from skrobust.monitoring._looking import gate_of
 from skrobust.monitoring._reasons import CAUSES, Reason
 from skrobust.monitoring._windows import State
 
-__all__ = ["MonitorState", "merged", "reasons_of"]
+__all__ = ["MonitorState", "growing", "merged"]
 
 QUIET = "Nothing to do: wait."
+SIGN = 0.5  # share of the evidence for an alarm from which a stream is named
 
 
 @dataclass(frozen=True)
@@ -26,9 +30,13 @@ class MonitorState:
         One per cause, oldest first: sentences with ``cause``, ``features``, ``effect``, ``since``,
         ``action`` and ``advice``.
     advice : str
-        What to do next.
+        What to do next; without an alarm: to wait, and for what.
     ids : list of str
         Names of the rows of this update, to give labels by.
+    signs : list of Reason
+        What may become an alarm: streams with half the evidence that one takes, or with enough of it and
+        a change not surely larger than ``min_effect``. Sentences with ``features``, ``evidence`` (the
+        share, 1 is enough) and ``action`` ("wait").
     n_rows, n_watched, n_labelled : int
         Rows given, rows looked at, labels known, in this life of the monitor.
     """
@@ -40,14 +48,18 @@ class MonitorState:
     n_labelled: int
     _monitor: Any = field(repr=False, compare=False)
     _names: Any = field(repr=False, compare=False, default=())
+    signs: list[Reason] = field(default_factory=list)
 
     @classmethod
-    def of(cls, monitor: Any, state: State, ids: Any) -> MonitorState:
-        reasons = merged(reasons_of(monitor)) if state.alarmed.any() else []
-        count = state.count
+    def of(cls, monitor: Any, ledger: Any, state: State, ids: Any) -> MonitorState:
+        memory, count = ledger.memory, state.count
+        if memory.told is None:  # it changes at looks only
+            reasons = merged(ledger.reasons()) if state.alarmed.any() else []
+            memory.told = reasons, growing(monitor, state)
+        reasons, signs = map(list, memory.told)
         return cls(
             bool(reasons), reasons, count["n_given"], count["n_watched"], count["n_judged"], monitor,
-            ids,
+            ids, signs,
         )  # fmt: skip
 
     @property
@@ -57,17 +69,41 @@ class MonitorState:
 
     @property
     def advice(self) -> str:
-        return " ".join(dict.fromkeys(reason.advice for reason in self.reasons)) or QUIET
+        told = self.reasons or self.signs
+        return " ".join(dict.fromkeys(reason.advice for reason in told)) or QUIET
 
     def frame(self, kind: str = "history") -> Any:
         """As ``monitor.frame(kind)``: the store as it is now."""
         return self._monitor.frame(kind)
 
 
-def reasons_of(monitor: Any) -> list[Reason]:
-    """All alarms of this life, oldest first, one per stream."""
-    query = "SELECT reason FROM alarms WHERE life = ? ORDER BY rowid"
-    return [Reason.from_json(text) for (text,) in monitor._store.read(query, monitor.life_)]
+def growing(monitor: Any, state: State) -> list[Reason]:
+    """Streams with no alarm (yet) and much evidence, the one with the most first."""
+    setup = monitor._setup
+    need = -np.log(monitor.false_alarm_rate) - setup.log_weights
+    share = np.where(state.alarmed, 0.0, state.value / need)
+    enough = (state.peak >= need) & ~state.alarmed
+    found = np.flatnonzero(enough | (share >= SIGN))
+    return [
+        _sign(setup, int(k), float(share[k]), bool(enough[k]), monitor.min_effect)
+        for k in found[np.argsort(-share[found])]
+    ]
+
+
+def _sign(setup: Any, k: int, share: float, enough: bool, min_effect: float) -> Reason:
+    name = setup.streams[k].name
+    if enough:
+        text = (
+            f"{name!r} has changed, but not surely by more than "
+            f"{gate_of(setup, k, min_effect):.3g} (min_effect)"
+        )
+    else:
+        text = f"evidence grows in {name!r}: {share:.0%} of what an alarm takes"
+    advice = f"Wait: {text}. No alarm until then."
+    return Reason(
+        text, cause="growing evidence", features=(name,), effect=float("nan"), since=0,
+        action="wait", advice=advice, evidence=share,
+    )  # fmt: skip
 
 
 def merged(reasons: list[Reason]) -> list[Reason]:
@@ -103,6 +139,7 @@ def to_dict(state: MonitorState) -> dict:
     return {
         "alarm": state.alarm,
         "reasons": [json.loads(reason.to_json()) for reason in state.reasons],
+        "signs": [json.loads(sign.to_json()) for sign in state.signs],
         "advice": state.advice,
         "n_rows": state.n_rows,
         "n_watched": state.n_watched,

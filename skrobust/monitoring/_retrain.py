@@ -59,7 +59,7 @@ def labelled(monitor: Any) -> tuple[Any, np.ndarray]:
     """Rows with labels, in the container of X."""
     query = "SELECT x, label FROM rows WHERE life = ? AND y IS NOT NULL ORDER BY seq"
     found = monitor._store.read(query, monitor.life_)
-    words = monitor._store.read("SELECT categories FROM lives WHERE id = ?", monitor.life_)[0][0]
+    words = monitor._store.read("SELECT categories FROM counts WHERE life = ?", monitor.life_)[0][0]
     blobs = b"".join(x for x, _ in found)
     values = np.frombuffer(blobs).reshape(len(found), *monitor._setup.row_shape)
     labels = np.array([json.loads(word) for _, word in found])

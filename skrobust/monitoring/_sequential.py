@@ -28,6 +28,7 @@ __all__ = [
     "bets",
     "cells_of",
     "effect_of",
+    "is_sure",
     "ranks",
 ]
 
@@ -36,9 +37,11 @@ TAIL = np.array([0.005, 0.01, 0.02, 0.05])
 CELLS = np.concatenate([[0.0], TAIL, np.linspace(0.1, 0.9, 17), 1 - TAIL[::-1], [1.0]])
 N_CELLS = len(CELLS) - 1
 MASS = np.diff(CELLS)
-BLOCK = 32  # rows that are compared with each other directly
+INNER = CELLS[1:-1]
+BLOCK = 16  # rows that are compared with each other directly
 MEMORY = 0.8  # per look, of the bet that learns
 SIDES = ("both", "up", "down")
+DOUBT = 0.1  # that a change is no larger than min_effect
 
 
 def ranks(codes: np.ndarray, pools: np.ndarray, random: np.ndarray) -> np.ndarray:
@@ -65,45 +68,61 @@ def ranks(codes: np.ndarray, pools: np.ndarray, random: np.ndarray) -> np.ndarra
     """
     n, n_streams = codes.shape
     size = min(BLOCK, n)
-    padded = np.full((n_streams, -(-n // size) * size), -1, dtype=np.int64)
-    padded[:, :n] = codes.T
-    blocks = padded.reshape(n_streams, -1, size)
+    padded = np.full((-(-n // size) * size, n_streams), -1, dtype=np.int64)
+    padded[:n] = codes
+    blocks = padded.reshape(-1, size, n_streams)
     known = _known_before(blocks, pools)
     below = np.cumsum(known, axis=2) - known
-    stream, block = np.ogrid[:n_streams, : blocks.shape[1]]
-    place = (stream[..., None], block[..., None], np.maximum(blocks, 0))
-    # rows before this one in the same block: (n_streams, n_blocks, size, size), which is small
-    short = np.where(blocks >= 0, blocks, np.iinfo(np.int16).max).astype(np.int16)
-    earlier = np.tri(size, k=-1, dtype=bool)
-    smaller = (short[..., None, :] < short[..., None]) & earlier
-    equal = (short[..., None, :] == short[..., None]) & earlier
-    flat = lambda part: part.reshape(n_streams, -1)[:, :n].T
-    less = flat(below[place] + np.count_nonzero(smaller, axis=3))
-    same = flat(known[place] + np.count_nonzero(equal, axis=3)) + 1
+    block, stream = np.ogrid[: len(blocks), :n_streams]
+    place = (block[:, None], stream[:, None], np.maximum(blocks, 0))
+    less, same = _earlier_in_block(blocks)
+    less = (below[place] + less).reshape(-1, n_streams)[:n]
+    same = (known[place] + same).reshape(-1, n_streams)[:n] + 1
     seen = codes >= 0
     total = pools.sum(axis=1) + np.cumsum(seen, axis=0) - seen + 1
     found = np.where(seen, (less + random * same) / total, np.nan)
-    row, column = np.nonzero(seen)
-    np.add.at(pools, (column, codes[row, column]), 1)
+    pools += _times(padded[None], pools.shape[1])[0]
     return found
 
 
+def _earlier_in_block(blocks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How many rows before each one in its block (n_blocks, size, n_streams) are smaller, equal."""
+    size = blocks.shape[1]
+    codes = np.where(blocks >= 0, blocks, np.iinfo(np.int16).max).astype(np.int16)
+    codes = np.ascontiguousarray(codes.swapaxes(0, 1))  # rows in front: neighbours are one slice
+    less, same = np.zeros((2, *codes.shape), dtype=np.int16)
+    for apart in range(1, size):
+        less[apart:] += codes[:-apart] < codes[apart:]
+        same[apart:] += codes[:-apart] == codes[apart:]
+    return less.swapaxes(0, 1), same.swapaxes(0, 1)
+
+
+def _times(blocks: np.ndarray, n_codes: int) -> np.ndarray:
+    """How often each code occurs in each block (n_blocks, n_streams, n_codes)."""
+    n_blocks, _, n_streams = blocks.shape
+    width = n_codes + 1  # code -1 gets a place too, and loses it at once
+    first = (np.arange(n_blocks)[:, None] * n_streams + np.arange(n_streams)) * width + 1
+    times = np.bincount((blocks + first[:, None]).ravel(), minlength=n_blocks * n_streams * width)
+    return times.reshape(n_blocks, n_streams, width)[:, :, 1:]
+
+
 def _known_before(blocks: np.ndarray, pools: np.ndarray) -> np.ndarray:
-    """How often each code was seen before each block (n_streams, n_blocks, n_codes)."""
-    n_streams, n_blocks, _ = blocks.shape
-    width = pools.shape[1] + 1  # code -1 gets a place too, and loses it at once
-    first = (np.arange(n_streams)[:, None] * n_blocks + np.arange(n_blocks)) * width + 1
-    times = np.bincount((blocks + first[..., None]).ravel(), minlength=n_streams * n_blocks * width)
-    times = times.reshape(n_streams, n_blocks, width)[..., 1:]
-    return pools[:, None] + np.cumsum(times, axis=1) - times
+    """How often each code was seen before each block (n_blocks, n_streams, n_codes)."""
+    times = _times(blocks, pools.shape[1])
+    return pools + np.cumsum(times, axis=0) - times
 
 
 def cells_of(ranks: np.ndarray) -> np.ndarray:
-    """How many ranks of each stream fall into each cell, (n_streams, N_CELLS); NaN is skipped."""
-    cell = np.clip(np.searchsorted(CELLS, ranks, side="right") - 1, 0, N_CELLS - 1)
-    n_streams = ranks.shape[1]
-    flat = (np.arange(n_streams) * N_CELLS + cell)[np.isfinite(ranks)]
-    return np.bincount(flat, minlength=n_streams * N_CELLS).reshape(n_streams, N_CELLS)
+    """How many ranks of each stream fall into each cell; NaN is skipped.
+
+    ``ranks`` (..., n, n_streams); the result is (..., n_streams, N_CELLS).
+    """
+    *before, n, n_streams = ranks.shape
+    cell = np.searchsorted(INNER, ranks, side="right").reshape(-1, n, n_streams)
+    place = np.arange(len(cell))[:, None, None] * n_streams + np.arange(n_streams)
+    flat = (place * N_CELLS + cell)[~np.isnan(ranks).reshape(cell.shape)]
+    times = np.bincount(flat, minlength=len(cell) * n_streams * N_CELLS)
+    return times.reshape(*before, n_streams, N_CELLS)
 
 
 @lru_cache(1)
@@ -185,32 +204,73 @@ class Evidence:
         learned = np.tile(MASS, (n, 1))
         return cls(side, sums, learned, np.zeros(n, dtype=np.int64), np.zeros(n))
 
-    def absorb(self, counts: np.ndarray) -> None:
-        """Bet on the ranks of one look, given as :func:`cells_of`; empty streams don't move."""
-        logs, _ = bets()
-        counted = counts.sum(axis=1)
-        expected = np.log(0.3 + 0.7 * self.learned / MASS)
-        won = np.column_stack([counts @ logs.T, (counts * expected).sum(axis=1)])
-        weight = np.where(counted > 0, _start_weight(self.looks), 0.0)
+    def absorb(self, counts: np.ndarray) -> np.ndarray:
+        """Bet on the ranks of looks (n_looks, n_streams, N_CELLS), one after the other.
+
+        Streams without ranks don't move. Returned is the logarithm of the evidence after each look,
+        (n_looks, n_streams). One look may be given as (n_streams, N_CELLS).
+
+        ``S_t = exp(W_t) (S_0 + sum over s <= t of weight(s) / exp(W_{s-1}))`` with ``W_t`` what the
+        bets have won until then, so that all looks are one pass.
+        """
+        counts = counts if counts.ndim == 3 else counts[None]
+        counted = counts.sum(axis=2)
+        there = counted > 0
+        weight = np.where(there, _start_weight(self.looks + np.cumsum(there, axis=0) - there), 0.0)
+        counts = counts.astype(np.float64)
+        won = np.concatenate([counts @ bets()[0].T, self._learning(counts, counted)], axis=2)
+        total = np.cumsum(won, axis=0)
         with np.errstate(divide="ignore"):
-            start = np.log(weight)[:, None]
-        self.log_sum = np.logaddexp(self.log_sum, start) + won
-        self.placed = self.placed + weight
-        self.looks = self.looks + (counted > 0)
-        shares = (counts + 20 * MASS) / (counted[:, None] + 20)
-        keep = np.where(counted > 0, MEMORY, 1.0)[:, None]
-        self.learned = keep * self.learned + (1 - keep) * shares
+            starts = np.log(weight)[:, :, None] - (total - won)
+        sums = _log_cumsum(np.concatenate([self.log_sum[None], starts]))[1:] + total
+        placed = self.placed + np.cumsum(weight, axis=0)
+        self.log_sum, self.placed, self.looks = sums[-1], placed[-1], self.looks + there.sum(axis=0)
+        return self._log_value(sums, placed)
+
+    def _learning(self, counts: np.ndarray, counted: np.ndarray) -> np.ndarray:
+        """What the bet that learns wins at each look (n_looks, n_streams, 1)."""
+        shares = (counts + 20 * MASS) / (counted + 20)[:, :, None]
+        pace = np.where(counted > 0, 1 - MEMORY, 0.0)[:, :, None]
+        expected = np.empty(counts.shape)
+        for k in range(len(counts)):
+            expected[k] = self.learned
+            self.learned = self.learned + pace[k] * (shares[k] - self.learned)
+        won = counts * np.log(0.3 + 0.7 * expected / MASS)
+        return won.sum(axis=2, keepdims=True)
 
     def log_value(self) -> np.ndarray:
         """Logarithm of the evidence of each stream: 0 at the start, about 0 or less for ever."""
-        weights = bets()[1][self.side]
-        learning = np.where(self.side == 0, self.LEARNING, 0.0)
+        return self._log_value(self.log_sum, self.placed)
+
+    def _log_value(self, log_sum: np.ndarray, placed: np.ndarray) -> np.ndarray:
+        terms = log_sum + _weights(self.LEARNING)[self.side]
         with np.errstate(divide="ignore"):
-            all_weights = np.column_stack([weights, np.log(learning)])
-            rest = np.log1p(-self.placed)
-        terms = np.column_stack([all_weights + self.log_sum, rest])
-        top = terms.max(axis=1)
-        return top + np.log(np.exp(terms - top[:, None]).sum(axis=1))
+            rest = np.log1p(-placed)
+        top = np.maximum(terms.max(axis=-1), rest)
+        return top + np.log(np.exp(terms - top[..., None]).sum(axis=-1) + np.exp(rest - top))
+
+    def begin_anew(self, k: int) -> None:
+        """Stream ``k`` as before its first look."""
+        self.log_sum[k], self.learned[k], self.looks[k], self.placed[k] = -np.inf, MASS, 0, 0.0
+
+
+def _log_cumsum(terms: np.ndarray) -> np.ndarray:
+    """Logarithms of the cumulative sums of exponentials, along the first axis."""
+    top = terms.max(axis=0)
+    first = np.maximum(terms[0], terms[min(1, len(terms) - 1)])
+    top[np.isneginf(top)] = 0.0
+    with np.errstate(divide="ignore"):
+        found = top + np.log(np.cumsum(np.exp(terms - top), axis=0))
+    far = top - first > 600  # exponentials would be 0: the slower way, for these alone
+    found[:, far] = np.logaddexp.accumulate(terms[:, far])
+    return found
+
+
+@lru_cache(1)
+def _weights(learning: float) -> np.ndarray:
+    """Log weights of all bets by side, that of the learning bet last."""
+    with np.errstate(divide="ignore"):
+        return np.column_stack([bets()[1], np.log([learning, 0.0, 0.0])])
 
 
 def effect_of(counts: np.ndarray, side: int = 0) -> float:
@@ -237,3 +297,38 @@ def effect_of(counts: np.ndarray, side: int = 0) -> float:
         if start == 0:
             break
     return best
+
+
+def is_sure(counts: np.ndarray, pool: float, least: float, side: int = 0) -> bool:
+    """Whether the change behind the ranks is larger than ``least``, with 90% confidence.
+
+    ``counts`` (n_looks, N_CELLS): the ranks since the change began, as far as one can tell; ``pool``:
+    how many values there were before. At one end of a cell at least, the share p of the ranks beyond
+    it must be so large that a share of ``q = even share + least`` is out of the question: Chernoff's
+    bound ``P(share >= p) <= exp(-n KL(p, q))`` at 0.1. Two corrections: the pool has luck of its own
+    (n ranks are worth ``n pool / (n + pool)``), and it fills with changed values, which hides the part
+    ``1 - f`` of the change, ``f = pool / n log(1 + n / pool)``: p is moved back, and n ranks are worth
+    ``f^2`` as many.
+
+    >>> even = np.tile(1000 * np.diff(CELLS), (8, 1))
+    >>> is_sure(even, 1e4, 0.01), is_sure(even * np.linspace(1.3, 0.7, N_CELLS), 1e4, 0.01)
+    (False, True)
+    """
+    if least <= 0:
+        return True
+    whole = counts.sum(axis=0)
+    n = whole.sum()
+    if n == 0:
+        return False
+    below, low = np.cumsum(whole)[:-1] / n, INNER
+    shares = {0: (below, 1 - below), 1: (1 - below,), 2: (below,)}[side]
+    chances = {0: (low, 1 - low), 1: (1 - low,), 2: (low,)}[side]
+    seen = pool / n * np.log1p(n / pool) if pool > 0 else 0.0
+    even = np.concatenate(chances)
+    p, q = even + (np.concatenate(shares) - even) / max(seen, 1e-12), even + least
+    p = np.clip(p, 0.0, 1.0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        apart = np.where(p > 0, p * np.log(p / q), 0.0)
+        apart += np.where(p < 1, (1 - p) * np.log((1 - p) / (1 - q)), 0.0)
+    enough = seen**2 * n * pool / (n + pool) * apart >= -np.log(DOUBT)
+    return bool((enough & (p > q) & (q < 1)).any())

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,14 +13,14 @@ import numpy as np
 from skrobust.exceptions import invalid
 from skrobust.metrics._rows import Rows
 from skrobust.monitoring._bins import Bins, coded, counted
-from skrobust.monitoring._probe import Probe, Shape
+from skrobust.monitoring._probe import Answers, Probe, Shape
 from skrobust.monitoring._streams import (
     Stream,
     Watched,
+    block_cuts,
     input_names,
     input_values,
     label_values,
-    margin_values,
     output_values,
     streams_of,
     suspicion_of,
@@ -56,12 +57,33 @@ class Setup:
     scaling: np.ndarray  # the rows that a threat with words is bound to
     response: str  # the method of the model that is asked
     classes: list | None  # None: a regressor
+    _shapes: dict[bytes, Shape] = field(default_factory=dict, repr=False)
+
+    def place(self, group: str) -> int:
+        """The first stream of a group."""
+        return [stream.group for stream in self.streams].index(group)
+
+    def shape_without(self, broken: np.ndarray) -> Shape:
+        """What off the data means where some columns (a mask) are left out."""
+        key = np.packbits(broken).tobytes()
+        if key not in self._shapes:
+            self._shapes[key] = self.shape.without(broken)
+        return self._shapes[key]
+
+    def columns_of(self, streams: np.ndarray) -> np.ndarray | None:
+        """Mask of the columns behind some input streams (a mask of all streams); None if none is."""
+        n = int(np.prod(self.row_shape))
+        inputs = np.array([s.group == "input" for s in self.streams])
+        chosen = np.asarray(streams, dtype=bool)[inputs]
+        if not chosen.any():
+            return None
+        return chosen if len(chosen) == n else np.repeat(chosen, np.diff(block_cuts(n)))
 
     @property
     def regression(self) -> bool:
         return self.classes is None
 
-    @property
+    @cached_property
     def log_weights(self) -> np.ndarray:
         """Logarithms of the streams' shares of the false-alarm rate."""
         return np.log([stream.weight for stream in self.streams])
@@ -113,25 +135,47 @@ def watch(
     outputs: Any = None,
     y: np.ndarray | None = None,
     seed: int = 0,
+    close: np.ndarray | None = None,
+    broken: np.ndarray | None = None,
 ) -> Watched:
-    """The values of all streams for some rows; ``y`` (coded, or numbers) has NaN where unknown."""
+    """The values of all streams for some rows; ``y`` (coded, or numbers) has NaN where unknown.
+
+    ``close``: numbers of the rows whose margin and suspicion are computed, None for all; ``broken``:
+    a mask of columns that suspicion leaves out.
+    """
+    n, there = len(values), np.zeros(len(values), dtype=bool)
     answers = probe.answers(rows.wrap(values) if outputs is None else values, outputs)
-    margins = probe.margins(values, rows, answers, seed)
-    suspicion, _, pushed = suspicion_of(values, margins, setup.shape, setup.known)
-    columns = [
-        input_values(values),
-        output_values(probe, answers),
-        margin_values(probe, margins),
-        suspicion,
-    ]
-    seen = np.ones((len(values), sum(not s.needs_labels for s in setup.streams)), dtype=bool)
     if y is not None:
-        reach = margin_values(probe, margins)
-        columns.append(label_values(probe.regression, answers, margins.near, reach, y))
-        there = np.isfinite(y.reshape(len(y), -1)).all(axis=1)
-        seen = np.column_stack([seen, np.repeat(there[:, None], 3, axis=1)])
+        there = np.isfinite(y.reshape(n, -1)).all(axis=1)
+    some = slice(None) if close is None else close
+    part = Answers(*(field[some] for field in answers))
+    margins = probe.margins(values[some], rows, part, seed, there[some])
+    shape = setup.shape if broken is None else setup.shape_without(broken)
+    suspicion, _, pushed = suspicion_of(values[some], margins, shape, setup.known)
+    near, distance, suspicion, pushed = (
+        _spread(field, close, n) for field in (margins.near, margins.distance, suspicion, pushed)
+    )
+    reach = -distance if probe.regression else distance
+    columns = [input_values(values), output_values(probe, answers), reach, suspicion]
+    seen = np.ones((n, len(setup.streams)), dtype=bool)
+    if y is not None:
+        columns.append(label_values(probe.regression, answers, near, reach, y))
+    for k, stream in enumerate(setup.streams):
+        if stream.needs_labels:
+            seen[:, k] = there
+        if stream.needs_margins:
+            seen[:, k] &= np.isfinite(near if stream.needs_labels else distance)
     found = np.column_stack(columns)
-    return Watched(found, seen, answers, margins.near, suspicion, pushed)
+    return Watched(found, seen[:, : found.shape[1]], answers, near, distance, suspicion, pushed)
+
+
+def _spread(values: np.ndarray, close: np.ndarray | None, n: int) -> np.ndarray:
+    """Values of rows ``close`` among NaN for the others."""
+    if close is None:
+        return values
+    found = np.full(n, np.nan)
+    found[close] = values
+    return found
 
 
 def prepare(
@@ -179,8 +223,7 @@ def _with_pools(setup: Setup, values: np.ndarray, seen: np.ndarray) -> Setup:
         setup.center = np.array([_mean(values[s, k]) for k, s in enumerate(seen.T)])
     setup.missing = np.array([np.isnan(values[s, k]).mean() for k, s in enumerate(seen.T)])
     setup.mode = np.array([_mode(values[s, k]) for k, s in enumerate(seen.T)])
-    place = [s.group for s in setup.streams].index("suspicion")
-    setup.limit = float(np.quantile(values[:, place], SUSPICIOUS))
+    setup.limit = float(np.quantile(values[:, setup.place("suspicion")], SUSPICIOUS))
     return setup
 
 

@@ -2,6 +2,10 @@
 
 Each update is one transaction: it is in the file as a whole, or not at all. The file is in WAL mode, so
 readers never wait; writers of several processes take turns.
+
+``counts`` is what every update writes, and short; ``states`` is written at a look. ``rows`` holds rows that
+wait, are flagged, have a label or a name of the user's; all others lie in ``bundles``, one per update, and
+come out of them when a label does. Both share one numbering, ``seq``.
 """
 
 from __future__ import annotations
@@ -17,20 +21,28 @@ from typing import Any
 
 __all__ = ["Store"]
 
-FORMAT = 1
+FORMAT = 2
 PATIENCE = 120  # seconds to wait for another writer
 TABLES = """
 CREATE TABLE IF NOT EXISTS lives (
-    id INTEGER PRIMARY KEY, fingerprint TEXT, config TEXT, setup BLOB, categories TEXT,
-    state BLOB, version INTEGER, began REAL);
+    id INTEGER PRIMARY KEY, fingerprint TEXT, config TEXT, began REAL, setup BLOB);
+CREATE INDEX IF NOT EXISTS by_fingerprint ON lives (fingerprint, id);
+CREATE TABLE IF NOT EXISTS counts (
+    life INTEGER PRIMARY KEY, version INTEGER, n_given INTEGER, n_updates INTEGER, n_labels INTEGER,
+    n_waiting INTEGER, categories TEXT);
+CREATE TABLE IF NOT EXISTS states (life INTEGER PRIMARY KEY, state BLOB);
 CREATE TABLE IF NOT EXISTS windows (
     life INTEGER, number INTEGER, kind TEXT, n_rows INTEGER, n_given INTEGER, time REAL, record BLOB,
     PRIMARY KEY (life, number)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS alarms (
     life INTEGER, number INTEGER, time REAL, reason TEXT);
 CREATE TABLE IF NOT EXISTS rows (
-    seq INTEGER PRIMARY KEY, life INTEGER, id TEXT, x BLOB, output BLOB, watched BLOB,
+    seq INTEGER PRIMARY KEY, life INTEGER, id, x BLOB, output BLOB, watched BLOB,
     flagged INTEGER DEFAULT 0, looked INTEGER DEFAULT 0, y BLOB, label TEXT, judged INTEGER);
+CREATE TABLE IF NOT EXISTS bundles (
+    seq INTEGER PRIMARY KEY, life INTEGER, n INTEGER, low INTEGER, ids BLOB, x BLOB, output BLOB,
+    watched BLOB);
+CREATE INDEX IF NOT EXISTS by_number ON bundles (life, low);
 CREATE INDEX IF NOT EXISTS by_id ON rows (life, id);
 CREATE INDEX IF NOT EXISTS waiting ON rows (life, seq) WHERE looked = 0;
 CREATE INDEX IF NOT EXISTS unjudged ON rows (life, judged) WHERE judged > 0;
@@ -138,7 +150,10 @@ def _make(connection: sqlite3.Connection) -> None:
         return
     tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
     if version or (tables and "lives" not in tables):
-        raise ValueError("store is an SQLite file of another program or of a newer version.")
+        raise ValueError(
+            "store is an SQLite file of another program or of another version of this one: give the "
+            "path of a file that is not there yet."
+        )
     connection.execute("BEGIN IMMEDIATE")
     for statement in TABLES.split(";"):
         connection.execute(statement)

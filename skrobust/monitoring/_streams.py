@@ -9,7 +9,19 @@ import numpy as np
 
 from skrobust.monitoring._probe import Answers, Margins, Probe, Shape
 
-__all__ = ["MANY", "SHARES", "Stream", "Watched", "input_values", "label_values", "streams_of"]
+__all__ = [
+    "MANY",
+    "SHARES",
+    "Stream",
+    "Watched",
+    "block_cuts",
+    "input_names",
+    "input_values",
+    "label_values",
+    "output_values",
+    "streams_of",
+    "suspicion_of",
+]
 
 MANY = 128  # columns; images and long series are watched through means of neighbouring ones
 BLOCKS = 64
@@ -39,20 +51,32 @@ class Stream:
     weight: float = 1.0
 
     @property
+    def needs_margins(self) -> bool:
+        return self.group in ("margin", "suspicion", "robust error")
+
+    @property
     def needs_labels(self) -> bool:
         return self.group in ("error", "robust error", "calibration")
 
 
 @dataclass(frozen=True)
 class Watched:
-    """Values (n, n_streams) and which of them are there, and what is kept of each row."""
+    """Values (n, n_streams) and which of them are there, and what is kept of each row.
+
+    What was not asked for is NaN.
+    """
 
     values: np.ndarray
     seen: np.ndarray
     answers: Answers
     near: np.ndarray
+    distance: np.ndarray
     suspicion: np.ndarray
     pushed: np.ndarray
+
+    @property
+    def top(self) -> np.ndarray:
+        return self.answers.score.max(axis=1)
 
 
 def streams_of(
@@ -83,7 +107,7 @@ def input_values(values: np.ndarray) -> np.ndarray:
     flat = values.reshape(len(values), -1).astype(np.float64)
     if flat.shape[1] <= MANY:
         return flat
-    cuts = np.linspace(0, flat.shape[1], BLOCKS + 1).astype(int)
+    cuts = block_cuts(flat.shape[1])
     present = np.isfinite(flat)
     sums = np.add.reduceat(np.where(present, flat, 0.0), cuts[:-1], axis=1)
     sizes = np.add.reduceat(present.astype(float), cuts[:-1], axis=1)
@@ -91,11 +115,16 @@ def input_values(values: np.ndarray) -> np.ndarray:
         return sums / np.where(sizes > 0, sizes, np.nan)
 
 
+def block_cuts(n: int) -> np.ndarray:
+    """Where the blocks of ``n`` columns begin, and the end."""
+    return np.linspace(0, n, BLOCKS + 1).astype(int)
+
+
 def input_names(names: list[str]) -> list[str]:
     """Names of what :func:`input_values` gives."""
     if len(names) <= MANY:
         return names
-    cuts = np.linspace(0, len(names), BLOCKS + 1).astype(int)
+    cuts = block_cuts(len(names))
     return [f"{names[a]}..{names[b - 1]}" for a, b in pairwise(cuts)]
 
 
@@ -103,11 +132,6 @@ def output_values(probe: Probe, answers: Answers) -> np.ndarray:
     if probe.regression:
         return answers.answer
     return np.column_stack([answers.answer.astype(float), answers.score.max(axis=1)])
-
-
-def margin_values(probe: Probe, margins: Margins) -> np.ndarray:
-    """``distance``, or how far a regressor's output moves within the radius."""
-    return -margins.distance if probe.regression else margins.distance
 
 
 def suspicion_of(
@@ -143,4 +167,4 @@ def label_values(regression: bool, answers: Answers, near, reach, y: np.ndarray)
         return np.column_stack([error, error + np.nan_to_num(reach), signed.mean(axis=1)])
     wrong = answers.answer != y
     top = answers.score.max(axis=1)
-    return np.column_stack([wrong, wrong | near, top - ~wrong]).astype(float)
+    return np.column_stack([wrong, wrong | (near > 0), top - ~wrong]).astype(float)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,10 +11,13 @@ from skrobust.monitoring._bins import coded
 from skrobust.monitoring._sequential import N_CELLS, Evidence, cells_of, ranks
 from skrobust.monitoring._setup import Setup
 
-__all__ = ["Record", "State", "looks", "windows_of"]
+__all__ = ["LIVE", "Record", "State", "joined", "looks", "windows_of"]
 
 AT_ONCE = 32  # windows that are ranked together
-COUNTERS = ("n_given", "n_watched", "n_looks", "n_updates", "n_judged", "n_labels")
+LIVE = ("n_given", "n_updates", "n_labels", "n_waiting")  # move at every update
+# move at looks; accounts of suspicion after the first, the look before the last of them, the columns
+# that it leaves out
+COUNTERS = ("n_watched", "n_looks", "n_judged", "n_accounts", "account_from", "n_columns")
 
 
 @dataclass
@@ -23,7 +26,8 @@ class State:
 
     pools: np.ndarray
     evidence: Evidence
-    peak: np.ndarray  # highest log evidence of each stream so far
+    value: np.ndarray  # log evidence of each stream
+    peak: np.ndarray  # the highest so far
     peak_all: float  # of the weighted average over streams
     alarmed: np.ndarray
     count: dict[str, int]
@@ -34,13 +38,27 @@ class State:
         evidence = Evidence.fresh([stream.side for stream in setup.streams])
         nothing = np.zeros(n, dtype=bool)
         return cls(
-            setup.pools.copy(), evidence, np.zeros(n), 0.0, nothing, dict.fromkeys(COUNTERS, 0)
-        )
+            setup.pools.copy(), evidence, np.zeros(n), np.zeros(n), 0.0, nothing,
+            dict.fromkeys(COUNTERS + LIVE, 0),
+        )  # fmt: skip
+
+    @property
+    def price(self) -> float:
+        """Logarithm of what the present account of suspicion begins with less than 1."""
+        j = self.count["n_accounts"]
+        return np.log(j * (j + 1.0)) if j else 0.0
+
+    def open_account(self, k: int) -> None:
+        """Stream ``k`` begins anew, with an empty pool: each rank is one among the rows since."""
+        self.pools[k] = 0
+        self.evidence.begin_anew(k)
+        self.value[k] = self.peak[k] = -self.price
 
     def _parts(self) -> list[np.ndarray]:
         e = self.evidence
-        parts = [self.pools, e.log_sum, e.learned, e.looks, e.placed, self.peak, self.alarmed]
-        return [*parts, [self.peak_all], list(self.count.values())]
+        parts = [self.pools, e.log_sum, e.learned, e.looks, e.placed]
+        parts += [self.value, self.peak, self.alarmed]
+        return [*parts, [self.peak_all], [self.count[name] for name in COUNTERS]]
 
     def to_bytes(self) -> bytes:
         """All numbers as float64, which holds counts exactly up to 2^53."""
@@ -56,17 +74,18 @@ class State:
             found.append(numbers[low : low + part.size].reshape(part.shape).astype(part.dtype))
             low += part.size
         e = state.evidence
-        state.pools, e.log_sum, e.learned, e.looks, e.placed, state.peak, state.alarmed = found[:7]
-        state.peak_all = float(found[7][0])
-        state.count = dict(zip(COUNTERS, map(int, found[8]), strict=True))
+        state.pools, e.log_sum, e.learned, e.looks, e.placed = found[:5]
+        state.value, state.peak, state.alarmed = found[5:8]
+        state.peak_all = float(found[8][0])
+        state.count.update(zip(COUNTERS, map(int, found[9]), strict=True))
         return state
 
 
 @dataclass(frozen=True)
 class Record:
-    """What is kept of one window, per stream: numbers (n_streams, 5) and rank cells."""
+    """What is kept of one window, per stream; of several windows they come first in each shape."""
 
-    numbers: np.ndarray  # rows seen, mean, share missing, share of the most frequent value, log E
+    numbers: np.ndarray  # (n_streams, 5): rows seen, mean, shares missing and most frequent, log E
     cells: np.ndarray  # (n_streams, N_CELLS)
 
     def to_bytes(self) -> bytes:
@@ -74,10 +93,17 @@ class Record:
 
     @classmethod
     def from_bytes(cls, data: bytes, n_streams: int) -> Record:
-        cut = 4 * 5 * n_streams
-        numbers = np.frombuffer(data[:cut], dtype=np.float32).reshape(n_streams, 5)
-        cells = np.frombuffer(data[cut:], dtype=np.uint16).reshape(n_streams, N_CELLS)
-        return cls(numbers.astype(np.float64), cells.astype(np.int64))
+        whole = joined([data], n_streams)
+        return cls(whole.numbers[0], whole.cells[0])
+
+
+def joined(blobs: list[bytes], n_streams: int) -> Record:
+    """Records of several windows as one."""
+    kinds = np.dtype(
+        [("numbers", np.float32, (n_streams, 5)), ("cells", np.uint16, (n_streams, N_CELLS))]
+    )
+    read = np.frombuffer(b"".join(blobs), dtype=kinds)
+    return Record(read["numbers"].astype(np.float64), read["cells"].astype(np.int64))
 
 
 def windows_of(n: int, size: int) -> list[slice]:
@@ -97,55 +123,81 @@ def looks(
     seen: np.ndarray,
     parts: list[slice],
     random_of: Callable[[int], np.random.Generator],
-) -> Iterator[Record]:
+) -> list[Record]:
     """Take in windows ``parts`` of ``values`` and ``seen`` (n, n_streams), one look after the other.
 
     Changes ``state``. ``random_of(number of the look)`` breaks ties.
     """
+    found = []
     for low in range(0, len(parts), AT_ONCE):
         some = parts[low : low + AT_ONCE]
         whole = slice(some[0].start, some[-1].stop)
-        places = np.flatnonzero(seen[whole].any(axis=0))
-        first = state.count["n_looks"]
-        ties = [
-            random_of(first + k).random((part.stop - part.start, len(places)))
-            for k, part in enumerate(some)
-        ]
-        codes = coded([setup.bins[k] for k in places], values[whole, places], seen[whole, places])
-        pools = state.pools[places]
-        found = ranks(codes, pools, np.concatenate(ties))
-        state.pools[places] = pools
-        for part in some:
-            here = found[part.start - whole.start : part.stop - whole.start]
-            yield _look(setup, state, values[part], seen[part], places, cells_of(here))
+        random = random_of(state.count["n_looks"])
+        found += _together(setup, state, values[whole], seen[whole], _sizes(some), random)
+    return found
 
 
-def _look(setup: Setup, state: State, values, seen, places, cells) -> Record:
-    """Bet on the ranks of one window, given as ``cells`` of the streams ``places``."""
+def _sizes(parts: list[slice]) -> list[int]:
+    return [part.stop - part.start for part in parts]
+
+
+def _together(setup: Setup, state: State, values, seen, sizes: list[int], random) -> list[Record]:
+    """Windows of ``sizes`` rows in one pass: all but the last are equally long."""
     n_streams = len(setup.streams)
-    counts = np.zeros((n_streams, N_CELLS), dtype=np.int64)
-    counts[places] = cells
-    state.evidence.absorb(counts)
-    value = state.evidence.log_value()
-    state.peak = np.maximum(state.peak, value)
-    state.peak_all = max(state.peak_all, float(np.logaddexp.reduce(setup.log_weights + value)))
-    state.count["n_looks"] += 1
-    numbers = np.full((n_streams, 5), np.nan)
-    numbers[:, 0], numbers[:, 4] = counts.sum(axis=1), value
-    there = np.flatnonzero(numbers[:, 0])
-    numbers[there, 1:4] = _summary(values[:, there], seen[:, there])
-    return Record(numbers, counts)
+    places = np.flatnonzero(seen.any(axis=0))
+    values, seen = values[:, places], seen[:, places]
+    codes = coded([setup.bins[k] for k in places], values, seen)
+    pools = state.pools[places]
+    found = ranks(codes, pools, random.random(codes.shape))
+    state.pools[places] = pools
+    counts = np.zeros((len(sizes), n_streams, N_CELLS), dtype=np.int64)
+    numbers = np.full((len(sizes), n_streams, 5), np.nan)
+    for group, part in _alike(sizes):
+        shape = (len(range(*group.indices(len(sizes)))), -1, len(places))
+        counts[group, places] = cells_of(found[part].reshape(shape))
+        numbers[group, places, 1:4] = _summary(
+            values[part].reshape(shape), seen[part].reshape(shape)
+        )
+    numbers[:, :, 0] = counts.sum(axis=2)
+    numbers[numbers[:, :, 0] == 0, 1:4] = np.nan
+    numbers[:, :, 4] = _bet(setup, state, counts)
+    return [Record(*both) for both in zip(numbers, counts, strict=True)]
+
+
+def _alike(sizes: list[int]) -> list[tuple[slice, slice]]:
+    """(windows, their rows) for windows of one size; the last may be longer."""
+    n, cut = len(sizes), len(sizes) if sizes[-1] == sizes[0] else len(sizes) - 1
+    rows = sum(sizes[:cut])
+    both = [(slice(0, cut), slice(0, rows)), (slice(cut, n), slice(rows, None))]
+    return [pair for pair in both if pair[0].stop > pair[0].start]
+
+
+def _bet(setup: Setup, state: State, counts: np.ndarray) -> np.ndarray:
+    """Log evidence (n_looks, n_streams) after each look at ``counts``."""
+    value = state.evidence.absorb(counts)
+    value[:, setup.place("suspicion")] -= state.price
+    state.value = value[-1]
+    state.peak = np.maximum(state.peak, value.max(axis=0))
+    together = np.logaddexp.reduce(setup.log_weights + value, axis=1)
+    state.peak_all = max(state.peak_all, float(together.max()))
+    state.count["n_looks"] += len(counts)
+    return value
 
 
 def _summary(values: np.ndarray, seen: np.ndarray) -> np.ndarray:
-    """Mean, share missing, share of the most frequent value, of what was seen of each stream."""
-    n = np.maximum(seen.sum(axis=0), 1)
-    missing = (np.isnan(values) & seen).sum(axis=0)
-    present = np.where(np.isnan(values) | ~seen, 0.0, values)
+    """Mean, share missing, share of the most frequent value, of what was seen of each stream.
+
+    (n_windows, n, n_streams) to (n_windows, n_streams, 3).
+    """
+    size, gone = values.shape[1], np.isnan(values)
+    n = np.maximum(seen.sum(axis=1), 1)
+    missing = (gone & seen).sum(axis=1)
+    present = np.where(gone | ~seen, 0.0, values)
     with np.errstate(invalid="ignore", divide="ignore"):
-        mean = present.sum(axis=0) / (n - missing)
-    ordered = np.sort(np.where(seen, values, np.nan), axis=0)
-    change = np.vstack([np.ones(values.shape[1], dtype=bool), ordered[1:] != ordered[:-1]])
-    index = np.arange(len(values))[:, None]
-    begin = np.maximum.accumulate(np.where(change, index, 0), axis=0)
-    return np.column_stack([mean, missing / n, (index - begin + 1).max(axis=0) / n])
+        mean = present.sum(axis=1) / (n - missing)
+    # what is missing sorts to the end, and is equal to nothing
+    ordered = np.sort(np.where(seen, values, np.nan).swapaxes(1, 2), axis=2)
+    index = np.arange(1, size)
+    begin = np.where(ordered[..., 1:] != ordered[..., :-1], index, 0)
+    longest = (index - np.maximum.accumulate(begin, axis=2)).max(axis=2, initial=0) + 1
+    return np.stack([mean, missing / n, longest / n], axis=2)
