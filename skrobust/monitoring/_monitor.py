@@ -76,7 +76,9 @@ class RobustnessMonitor(Life, BaseEstimator):
     Notes
     -----
     Ranks: Vovk, Gammerman & Shafer (2005); betting on them: Volkhonskiy et al. (2017), Vovk (2021);
-    averages of such processes: Vovk & Wang (2021). Rows that depend on their neighbours in time are not
+    averages of such processes: Vovk & Wang (2021). Of models without a gradient (trees, neighbours)
+    ``"margin"`` is the gap between the two best scores and ``"suspicion"`` knows no direction: small
+    attacks on them go unseen until labels come. Rows that depend on their neighbours in time are not
     exchangeable: the monitor will say so, rightly.
 
     Examples
@@ -249,7 +251,10 @@ class RobustnessMonitor(Life, BaseEstimator):
         return np.asarray(self.probe_.classes)[answers]
 
     def reset(self) -> RobustnessMonitor:
-        """Begin anew with the same reference: alarms are off, the promise starts over."""
+        """Begin anew with the same reference: alarms are off, the promise starts over.
+
+        Other processes on the same store follow with their next call; rows are numbered from 0 again.
+        """
         self._check_is_fitted()
         mark, options = self._store.read(
             "SELECT fingerprint, config FROM lives WHERE id = ?", self.life_
