@@ -82,7 +82,7 @@ def test_at_the_gate_itself_few_pass_by_chance():
     """The 90% are those of one look; this is the share of streams that ever pass, in 80 looks."""
     share = np.mean([gated(seed, 0.05, 0.05) for seed in range(40)])
     print(f"change of 0.05, gate 0.05: {share:.3f} of the streams have an alarm")
-    assert share <= 0.2
+    assert share <= 0.25
 
 
 def test_sure_is_chernoff():
