@@ -470,7 +470,7 @@ def test_the_next_search_begins_a_free_step_on(side):
     (slope,) = torch.autograd.grad(kl, z)
     wanted = region.step(z.detach(), slope, region.radius * 0.25)
     assert (wanted - z).abs().max() > 0.02
-    sorted_as = lambda rows: rows.flatten(1)[rows.flatten(1)[:, 0].argsort()]  # noqa: E731
+    sorted_as = lambda rows: rows.flatten(1)[rows.flatten(1)[:, 0].argsort()]
     np.testing.assert_allclose(sorted_as(starts[1]), sorted_as(wanted), atol=1e-4)
 
 
