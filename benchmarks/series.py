@@ -10,10 +10,10 @@ from the files beside them that are stretched to one length (``_eq``). Train and
 40% held out by the seed. Radii are in standard deviations of the whole series.
 
 "plain" is smoothing=0, "free .5" the default with the free step of half the radius that images have,
-"margins" with its step climbing the margin of the label, "ten steps" attack=PGD(n_steps=10) with the default smoothing. Cells are clean / robust accuracy,
-the latter under attack="auto" on the held-out rows, means over the seeds, in percent. "price" is CPU seconds
-of a fit over the plain fit's of the same seed, median; "points" robust accuracy of the default minus that of
-ten steps, mean and from the least to the largest.
+"margins" with its step climbing the margin of the label, "ten steps" attack=PGD(n_steps=10) with the default
+smoothing. Cells are clean / robust accuracy, the latter under attack="auto" on the held-out rows, means over
+the seeds, in percent. "price" is CPU seconds of a fit over the plain fit's of the same seed, median; "points"
+robust accuracy of the default minus that of ten steps, mean and from the least to the largest.
 """
 
 from __future__ import annotations
