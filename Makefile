@@ -11,7 +11,7 @@ REQUIREMENTS := pyproject.toml requirements/constraints.txt
 
 # Tests run in JOBS processes with one torch thread each. ARGS goes on to pytest.
 JOBS ?= 2
-BENCH ?= $(basename $(notdir $(wildcard benchmarks/*.py)))
+BENCH ?= $(basename $(notdir $(wildcard benchmarks/[a-z]*.py)))
 ARGS ?=
 PYTEST = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS)
 
