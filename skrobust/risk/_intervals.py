@@ -79,8 +79,9 @@ def score_intervals(
     ----------
     estimator : fitted classifier of two classes
     X, y : rows and labels
-    down, up : ndarray of shape (n,)
-        The radius within which to look for the smallest, and for the largest; 0: not at all.
+    down, up : ndarray of shape (n,) or (n, m)
+        The radius within which to look for the smallest, and for the largest; 0: not at all. With m
+        of them, ``low`` and ``high`` are (n, m).
     threat : {"linf", "l2", "l1"} or bound threat
     bound : {"attacked", "certified"}
         Found by a search, or proven.
@@ -92,15 +93,36 @@ def score_intervals(
     here = score(evaluation.rows.given)
     if bound == "attacked":
         generator = evaluation.generator(random_state)
-        ends = [
-            _searched(evaluation, score, here, far, k, generator) for k, far in ((0, down), (1, up))
-        ]
+
+        def find(far: np.ndarray, k: int) -> np.ndarray:
+            return _searched(evaluation, score, here, far, k, generator)
+
     else:
         rows, held = evaluation.rows, evaluation.threat
         prover = find_prover(method, estimator, held, rows, settings or Settings())
         read = _units(prover, rows.values, here, name, estimator)
-        ends = [_proven(prover, rows.values, here, far, k, read) for k, far in ((0, down), (1, up))]
-    return Intervals(here, np.minimum(here, ends[0]), np.maximum(here, ends[1]))
+
+        def find(far: np.ndarray, k: int) -> np.ndarray:
+            return _proven(prover, rows.values, here, far, k, read)
+
+    return Intervals(
+        here,
+        _ends(lambda far: find(far, 0), np.minimum, here, down),
+        _ends(lambda far: find(far, 1), np.maximum, here, up),
+    )
+
+
+def _ends(find: Callable, furthest: Callable, here: np.ndarray, far: np.ndarray) -> np.ndarray:
+    """The furthest score within each radius (n,) or (n, m): what less of it reached counts, too."""
+    if far.ndim == 1:
+        return furthest(here, find(far))
+    order = np.argsort(far, axis=1)
+    sorted_, found = np.take_along_axis(far, order, axis=1), np.empty(far.shape)
+    end, last = here, np.zeros(len(here))
+    for place, radius in zip(order.T, sorted_.T, strict=True):
+        end = furthest(end, find(np.where(radius > last, radius, 0.0)))
+        found[np.arange(len(here)), place], last = end, radius
+    return found
 
 
 def _searched(evaluation, score, here: np.ndarray, far: np.ndarray, k: int, generator):

@@ -20,9 +20,11 @@ from skrobust.certificates._certify import settings_of
 from skrobust.certificates._smoothed import relabelled
 from skrobust.exceptions import RobustnessWarning, caution, invalid
 from skrobust.metrics._evaluation import check_radius
+from skrobust.risk._band import best_band, costs_at
 from skrobust.risk._intervals import RESPONSES, Intervals, score_intervals, scores_of
-from skrobust.risk._prices import Attacker, check_amount, check_rate, decision_costs
-from skrobust.risk._sweep import Stakes, best_band, costs_at, sweep
+from skrobust.risk._prices import Attacker
+from skrobust.risk._stakes import Stakes, stakes_of
+from skrobust.risk._sweep import sweep
 from skrobust.threats import check_threat
 
 __all__ = ["RobustThresholdClassifier"]
@@ -67,7 +69,8 @@ class RobustThresholdClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimat
         What ``predict`` answers for rows that are referred. None: the class it leans to;
         :meth:`refers` tells which rows are meant.
     gain, price_per_step, price_per_attack
-        What pays for the attacker, as for :func:`skrobust.expected_cost`.
+        What pays for the attacker, as for :func:`skrobust.expected_cost`. That a row is referred is
+        worth ``refer_cost`` to them, or, with a gain, what the right decision is worth.
     attack, method
         How scores are moved (:func:`skrobust.worst_case`), or enclosed (:func:`skrobust.certify`).
     response_method : {"auto", "predict_proba", "decision_function"}, default="auto"
@@ -198,7 +201,7 @@ class RobustThresholdClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimat
         names = getattr(X, "columns", None)
         threat = check_threat(self.threat).bind(X, feature_names=names)
         weight = None if sample_weight is None else check_sample_weight(sample_weight, X)
-        case = self._case(X, y, classes.tolist(), weight, amount)
+        case = stakes_of(self, X, y, classes.tolist(), weight, amount)
         if isinstance(self.cv, str) and self.cv == "prefit":
             self._check_prefit(classes)
             self.estimator_ = self.estimator
@@ -238,18 +241,11 @@ class RobustThresholdClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimat
         check_radius(self.radius)
         check_name("bound", self.bound, ("attacked", "certified"))
         check_name("response_method", self.response_method, ("auto", *RESPONSES))
-        attacker = self._attacker()
+        Attacker(self.gain, self.price_per_step, self.price_per_attack).checked()
         if isinstance(self.estimator, type) or not hasattr(self.estimator, "predict"):
             raise invalid("estimator", self.estimator, "a classifier", error=TypeError)
-        if self.refer_cost is None:
-            return
-        check_number("refer_cost", self.refer_cost)
-        if attacker != Attacker():
-            hint = "Who attacks for a gain has three decisions to choose from then."
-            raise invalid("refer_cost", self.refer_cost, "None where attacks have a price", hint)
-
-    def _attacker(self) -> Attacker:
-        return Attacker(self.gain, self.price_per_step, self.price_per_attack).checked()
+        if self.refer_cost is not None:
+            check_number("refer_cost", self.refer_cost)
 
     def _check_labels(self, y) -> np.ndarray:
         if y is None:
@@ -276,33 +272,6 @@ class RobustThresholdClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimat
         if not np.array_equal(np.asarray(self.estimator.classes_), classes):
             known = np.asarray(self.estimator.classes_).tolist()
             raise invalid("y", f"<labels {classes.tolist()}>", f"labels of both classes, {known}")
-
-    def _case(self, X, y, classes: list, weight, amount) -> Stakes:
-        """Costs of the rows, and (for the time being as intervals) how far each end may be sought."""
-        n, codes = len(y), np.searchsorted(classes, y)
-        stake = check_amount(amount, X, n)
-        matrix = 1.0 - np.eye(2) if self.cost_matrix is None else self.cost_matrix
-        costs = decision_costs("cost_matrix", matrix, X, codes, classes, stake)
-        no, yes = costs.T
-        gains, attacker = costs, self._attacker()
-        if self.gain is not None:
-            gains = decision_costs("gain", self.gain, X, codes, classes, stake)
-        rate = check_rate(self.attack_rate, classes)
-        rate = rate[codes] if np.ndim(rate) else np.full(n, rate)
-        right = (yes <= no).astype(int)  # the cheaper decision: a row is moved to the other one
-        limits = np.where(rate[:, None] > 0, attacker.limits(gains, right, float(self.radius)), 0.0)
-        up, down = np.where(yes > no, limits[:, 1], 0.0), np.where(no > yes, limits[:, 0], 0.0)
-        refer = None
-        if self.refer_cost is not None:
-            refer = np.full(n, float(self.refer_cost))
-            if (refer < costs.min(axis=1)).any():
-                allowed = "no less than what the right decisions cost"
-                hint = "Or refer all rows: no model is needed for that."
-                raise invalid("refer_cost", self.refer_cost, allowed, hint)
-            dear = (refer > costs.max(axis=1)) & (rate > 0)
-            up, down = (np.where(dear, float(self.radius), far) for far in (up, down))
-        weight = np.ones(n) if weight is None else weight
-        return Stakes(no, yes, refer, np.zeros(n), down, up, rate, weight)
 
     def _intervals(self, estimator, X, y, case: Stakes, threat) -> Intervals:
         return score_intervals(
@@ -428,7 +397,7 @@ class RobustThresholdClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimat
         if not np.isin(y, self.classes_).all():
             raise invalid("y", y, f"labels of the classes {self.classes_.tolist()}")
         weight = None if sample_weight is None else check_sample_weight(sample_weight, X)
-        case = self._case(X, y, self.classes_.tolist(), weight, amount)
+        case = stakes_of(self, X, y, self.classes_.tolist(), weight, amount)
         case = case.moved(self._intervals(self.estimator_, X, y, case, self.threat_))
         clean, worst = costs_at(case, *self.refer_band_)
         return tuple(float(np.average(part, weights=case.weight)) for part in (clean, worst))
