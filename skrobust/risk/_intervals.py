@@ -37,7 +37,10 @@ class Intervals(NamedTuple):
 
 
 def scores_of(estimator: Any, response_method: str = "auto") -> tuple[str, Callable]:
-    """The response that is compared with a threshold, and a function from rows to it (n,)."""
+    """The response that is compared with a threshold, and a function from rows to it.
+
+    (n,) of two classes, the score of the second; (n, n_classes) of more.
+    """
     names = RESPONSES if response_method == "auto" else (response_method,)
     name = next((name for name in names if hasattr(estimator, name)), None)
     if name is None:
@@ -52,6 +55,8 @@ def scores_of(estimator: Any, response_method: str = "auto") -> tuple[str, Calla
     def score(X: Any) -> np.ndarray:
         with quiet_names():
             values = np.asarray(getattr(estimator, name)(X), dtype=np.float64)
+        if values.ndim == 2 and values.shape[1] > 2:
+            return values
         return values[:, 1] if values.ndim == 2 and values.shape[1] == 2 else values.reshape(-1)
 
     return name, score

@@ -9,7 +9,7 @@ import numpy as np
 from skrobust.exceptions import invalid
 from skrobust.risk._prices import Attacker, check_amount, check_rate, decision_costs
 
-__all__ = ["Stakes", "stakes_of"]
+__all__ = ["Prices", "Stakes", "prices_of", "stakes_of"]
 
 NO, REFER, YES = range(3)  # decisions, in the order of the scores that lead to them
 # what an attack changes a decision from and to: upwards, and downwards
@@ -57,28 +57,46 @@ class Stakes(NamedTuple):
         return np.where(self.yes > self.no, high, np.where(self.yes < self.no, low, self.score))
 
 
-def stakes_of(model: Any, X: Any, y: np.ndarray, classes: list, weight: Any, amount: Any) -> Stakes:
-    """Costs of the rows, and (for the time being as intervals) how far each end may be sought.
+class Prices(NamedTuple):
+    """Per row (n, k): what decisions cost, and what they are worth to the attacker; (n,): what asking
+    costs and is worth (or None), and the probability of an attack."""
 
-    ``model``: a RobustThresholdClassifier, with parameters that were checked.
-    """
+    costs: np.ndarray
+    gains: np.ndarray
+    refer: np.ndarray | None
+    worth: np.ndarray | None
+    rate: np.ndarray
+    attacker: Attacker
+
+
+def prices_of(model: Any, X: Any, y: np.ndarray, classes: list, amount: Any) -> Prices:
+    """What the rows are about, as the parameters of a RobustThresholdClassifier say (checked ones)."""
     n, codes = len(y), np.searchsorted(classes, y)
     stake = check_amount(amount, X, n)
-    matrix = 1.0 - np.eye(2) if model.cost_matrix is None else model.cost_matrix
+    matrix = 1.0 - np.eye(len(classes)) if model.cost_matrix is None else model.cost_matrix
     costs = decision_costs("cost_matrix", matrix, X, codes, classes, stake)
     gains, attacker = costs, Attacker(model.gain, model.price_per_step, model.price_per_attack)
     if model.gain is not None:
         gains = decision_costs("gain", model.gain, X, codes, classes, stake)
     rate = check_rate(model.attack_rate, classes)
     rate = rate[codes] if np.ndim(rate) else np.full(n, rate)
-    weight = np.ones(n) if weight is None else weight
-    radius = np.where(rate > 0, float(model.radius), 0.0)
     if model.refer_cost is None:
-        low, high = _limits(costs[:, [0, 0, 1]], gains[:, [0, 0, 1]], attacker, radius, 0)
-        return Stakes(*costs.T, None, np.zeros(n), low, high, rate, weight)
+        return Prices(costs, gains, None, None, rate, attacker)
     refer = _price_of_asking(model.refer_cost, costs)
     # the human decides rightly: where a gain is given, that is what asking is worth to the attacker
     worth = refer if model.gain is None else gains[np.arange(n), codes]
+    return Prices(costs, gains, refer, worth, rate, attacker)
+
+
+def stakes_of(model: Any, X: Any, y: np.ndarray, classes: list, weight: Any, amount: Any) -> Stakes:
+    """Costs of the rows, and (for the time being as intervals) how far each end may be sought."""
+    costs, gains, refer, worth, rate, attacker = prices_of(model, X, y, classes, amount)
+    n = len(costs)
+    weight = np.ones(n) if weight is None else weight
+    radius = np.where(rate > 0, float(model.radius), 0.0)
+    if refer is None:
+        low, high = _limits(costs[:, [0, 0, 1]], gains[:, [0, 0, 1]], attacker, radius, 0)
+        return Stakes(*costs.T, None, np.zeros(n), low, high, rate, weight)
     costs, gains = (
         np.insert(of, 1, asked, axis=1) for of, asked in ((costs, refer), (gains, worth))
     )

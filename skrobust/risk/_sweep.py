@@ -10,7 +10,7 @@ import numpy as np
 from skrobust._compat import import_extra
 from skrobust.risk._stakes import Stakes
 
-__all__ = ["CostCurve", "candidates", "rounding", "steps", "sweep"]
+__all__ = ["CostCurve", "candidates", "choose", "gaps_of", "rounding", "steps", "sweep"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,16 +95,21 @@ def sweep(stakes: Stakes, bound: str = "attacked") -> CostCurve:
     calm, attacked = (1 - stakes.rate) * jump, stakes.rate * jump
     worst = steps(thresholds, stakes.score, calm) + steps(thresholds, stakes.worst, attacked)
     worst = (base + worst) / total
-    best = _choose(worst, clean, edges)
+    best = choose(worst, clean, edges)
     return CostCurve(thresholds, clean, worst, best, bound, edges)
 
 
 def candidates(stakes: Stakes) -> tuple[np.ndarray, np.ndarray]:
     """Distinct scores (m - 1,), and a threshold (m,) below, between and above them."""
     edges = np.unique(np.concatenate([stakes.score, stakes.low.ravel(), stakes.high.ravel()]))
+    return edges, gaps_of(edges)
+
+
+def gaps_of(edges: np.ndarray) -> np.ndarray:
+    """A number (m,) below, between and above sorted ones (m - 1,)."""
     middle = edges[:-1] + (edges[1:] - edges[:-1]) / 2
     middle = np.where(middle > edges[:-1], middle, edges[1:])
-    return edges, np.concatenate([[-np.inf], middle, [np.inf]])
+    return np.concatenate([[-np.inf], middle, [np.inf]])
 
 
 def steps(thresholds: np.ndarray, scores: np.ndarray, jump: np.ndarray) -> np.ndarray:
@@ -114,7 +119,7 @@ def steps(thresholds: np.ndarray, scores: np.ndarray, jump: np.ndarray) -> np.nd
     return tail[np.searchsorted(scores[order], thresholds, side="left")]
 
 
-def _choose(worst: np.ndarray, clean: np.ndarray, edges: np.ndarray) -> int:
+def choose(worst: np.ndarray, clean: np.ndarray, edges: np.ndarray) -> int:
     """The least worst cost; of equal ones the least clean cost, then the widest gap of scores."""
     near = np.flatnonzero(worst <= worst.min() + rounding(worst))
     near = near[clean[near] <= clean[near].min() + rounding(clean)]
