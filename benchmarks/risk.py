@@ -144,7 +144,7 @@ def one_split_of_classes(radius: float, seed: int) -> np.ndarray:
     found = []
     options = dict(cost_matrix=WINE, radius=radius, random_state=0)
     for model in models:
-        tuned = RobustThresholdClassifier(model, **options).fit(train, y_train)
+        tuned = RobustThresholdClassifier(model, cv=3, **options).fit(train, y_train)
         for one in (tuned.estimator_, tuned):
             clean = expected_cost(one, test, y_test, cost_matrix=WINE)
             found.append((clean, expected_cost(one, test, y_test, **options)))
