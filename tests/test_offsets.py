@@ -12,6 +12,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from skrobust import RobustThresholdClassifier, certified_accuracy_score, expected_cost
 from skrobust.exceptions import RobustnessWarning, UnsupportedEstimatorError
+from skrobust.risk._many import _beside_human
 from skrobust.risk._offsets import Chances, _measured, _sweep, best_offsets, costs_of
 from skrobust.trees import tree_view
 
@@ -98,14 +99,41 @@ def test_one_offset_is_the_best_of_all_its_values(seed, proven):
         found = offsets.copy()
         found[k] = _sweep(case, offsets, k, np.inf)
         tried = []
-        for value in np.arange(-12, 12, 0.11):
+        for value in values_around(case, offsets, k):
             at = offsets.copy()
             at[k] = value
             tried.append(by_hand(case, at))
         assert by_hand(case, found) == pytest.approx(min(tried))
         assert max(tried) > min(tried)
-        found[k] = _sweep(case, offsets, k, 1.0)
-        assert np.ptp(np.delete(found - found[k], k).clip(-9, 9)) <= np.ptp(offsets) + 1e-9
+        rest = np.delete(offsets, k)
+        near = _sweep(case, offsets, k, 1.0)
+        assert np.abs(near - rest).max() <= max(1.0, np.ptp(rest)) + 1e-9
+
+
+def values_around(case: Chances, offsets, k: int) -> list[float]:
+    """A value on both sides of each place where a comparison with decision k turns."""
+    breaks = []
+    for s in [case.score] if case.moved is None else [case.score, *case.moved.swapaxes(0, 1)]:
+        breaks.append(s + offsets - s[:, [k]])
+    if case.gaps is not None:
+        breaks += [case.gaps[:, :, k] + offsets, offsets - case.gaps[:, k]]
+    breaks = np.unique(np.concatenate([part[np.isfinite(part)] for part in breaks]))
+    return [*(breaks - 1e-6), *(breaks + 1e-6)]
+
+
+def test_bounds_beside_a_human_enclose_all_log_probabilities():
+    rng = np.random.default_rng(0)
+    low = rng.normal(size=(5, 3))
+    high = low + rng.random((5, 3))
+    gaps = _beside_human(low, high, True)
+    tightest = np.full((5, 4, 4), np.inf)
+    for share in [*itertools.product([0.0, 1.0], repeat=3), *rng.random((200, 3))]:
+        logits = low + np.array(share) * (high - low)
+        score = np.log(np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True))
+        score = np.column_stack([score, np.zeros(5)])
+        tightest = np.minimum(tightest, score[:, :, None] - score[:, None])
+    off = ~np.eye(4, dtype=bool)
+    np.testing.assert_allclose(gaps[:, off], tightest[:, off], atol=1e-9)
 
 
 @pytest.mark.parametrize("proven", [False, True])
