@@ -4,13 +4,19 @@ import itertools
 
 import numpy as np
 import pytest
+import torch
 from sklearn.datasets import make_blobs
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeClassifier
 
-from skrobust import RobustThresholdClassifier, certified_accuracy_score, expected_cost
+from skrobust import (
+    RobustThresholdClassifier,
+    as_torch,
+    certified_accuracy_score,
+    expected_cost,
+)
 from skrobust.exceptions import RobustnessWarning, UnsupportedEstimatorError
 from skrobust.risk._many import _beside_human
 from skrobust.risk._offsets import Chances, _measured, _sweep, best_offsets, costs_of
@@ -228,9 +234,21 @@ def test_offsets_are_seen_by_attacks_and_proofs(three, name):
     assert worst < 0.7 * expected_cost(found.estimator_, *rest, **options)
     forest = tree_view(found)
     assert (forest is None) == (name in ("logistic", "svm"))
+    if forest is None:
+        seen = as_torch(found)(torch.as_tensor(X)).argmax(dim=1).numpy()
+        np.testing.assert_array_equal(seen, found.predict(X))
     if forest is not None:
         np.testing.assert_array_equal(forest.outputs(X).argmax(axis=1), found.predict(X))
     assert certified_accuracy_score(found, *rest, radius=0.3) <= found.score(*rest)
+
+
+def test_offsets_are_chosen_against_who_knows_them(three):
+    """The cost of the choice is what an attack on the finished model finds, not less."""
+    X, y = three
+    options = dict(cost_matrix=MATRIX, radius=0.5, random_state=0)
+    found = RobustThresholdClassifier(LogisticRegression().fit(X, y), cv="prefit", **options)
+    found.fit(X, y)
+    assert found.cost_ == pytest.approx(expected_cost(found, X, y, **options), rel=0.01)
 
 
 def test_proven_offsets(three):
