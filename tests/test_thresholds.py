@@ -24,9 +24,9 @@ from skrobust import (
 )
 from skrobust.exceptions import RobustnessWarning, UnsupportedEstimatorError
 from skrobust.risk import cost_curve
-from skrobust.risk._band import best_band, costs_at
+from skrobust.risk._band import _together, best_band, costs_at
 from skrobust.risk._stakes import Stakes
-from skrobust.risk._sweep import sweep
+from skrobust.risk._sweep import candidates, sweep
 from skrobust.trees import tree_view
 
 MATRIX = [[0, 1], [5, 0]]
@@ -144,6 +144,9 @@ def test_band_with_three_reaches_agrees_with_every_pair_by_hand(seed, refer):
     costs = [by_prices(case, a, b) for a, b in pairs]
     assert band.worst == pytest.approx(min(costs))
     assert len({round(c, 9) for c in costs}) > 5
+    low, high = (candidates(case)[1][place] for place in _together(case))
+    banded = [cost for (a, b), cost in zip(pairs, costs, strict=True) if a < b]
+    assert by_prices(case, low, high) == pytest.approx(min(banded))  # also where no human is better
     for a, b in pairs[::17]:
         worst = costs_at(case, a, b)[1]
         assert np.average(worst, weights=case.weight) == pytest.approx(by_prices(case, a, b))
