@@ -211,7 +211,7 @@ class TestMaximize:
         x = rows()
         far = torch.full_like(x, torch.nan)
         far[1:] = 100.0
-        z, value, *_ = Noise(n_draws=0).maximize(linear, x, LpBall("l2"), 0.5, start=far)
+        z, value, *_ = Search(n_queries=0).maximize(linear, x, LpBall("l2"), 0.5, start=far)
         assert torch.allclose(value, linear(z))
         assert ((z - x).norm(dim=1) <= 0.5 * (1 + 1e-9)).all()
         assert torch.equal(z[0], x[0])
@@ -571,3 +571,13 @@ class TestCheckAttack:
         again = clone(attack)
         assert repr(again) == repr(attack)
         assert again.set_params(**attack.get_params(deep=False)) is again
+
+    @pytest.mark.parametrize("attack", [*EVERY, Single()], ids=repr)
+    def test_impossible_options_are_refused(self, attack):
+        for name in attack.get_params(deep=False):
+            for impossible in (object(), -1, float("nan")):
+                broken = clone(attack).set_params(**{name: impossible})
+                with pytest.raises((ValueError, TypeError), match=f"{name}=.* is not valid"):
+                    check_attack(broken)
+                with pytest.raises((ValueError, TypeError), match=f"{name}=.* is not valid"):
+                    broken.maximize(linear, rows(), LpBall(), 0.1)

@@ -446,19 +446,41 @@ def test_warnings_point_at_the_users_line():
     assert found.filename == __file__
 
 
-def test_single_takes_two_shorter_steps_at_the_end_of_training_on_images():
-    taken = []
+@pytest.mark.parametrize("side", [5, 16], ids=["one pass", "two passes"])
+def test_the_next_search_begins_a_free_step_on(side):
+    """With weights that stand still: start of an epoch = end of the last + step along the gradient."""
+    starts, ends = [], []
 
     class Watched(Single):
         def worst(self, fn, region, start, generator):
-            taken.append((self.n_steps, self.stride))
-            return super().worst(fn, region, start, generator)
+            z = super().worst(fn, region, start, generator)
+            starts.append(start.clone()), ends.append((z.clone(), region))
+            return z
 
+    X = np.random.default_rng(0).random((80, 1, side, side)).astype(np.float32)
+    y = np.arange(80) % 2
+    options = dict(max_epochs=2, batch_size=80, radius=0.1, random_state=0, lr=1e-12)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RobustnessWarning)  # it learns nothing
+        model = RobustClassifier(attack=Watched(free_step=0.25, verify=False), **options).fit(X, y)
+    (z, region), net = ends[0], model.net_
+    z.requires_grad_()
+    moved, output = (net.module_(rows).log_softmax(dim=1) for rows in (z, region.x))
+    kl = torch.nn.functional.kl_div(moved, output.detach(), reduction="sum", log_target=True)
+    (slope,) = torch.autograd.grad(kl, z)
+    wanted = region.step(z.detach(), slope, region.radius * 0.25)
+    assert (wanted - z).abs().max() > 0.02
+    sorted_as = lambda rows: rows.flatten(1)[rows.flatten(1)[:, 0].argsort()]
+    np.testing.assert_allclose(sorted_as(starts[1]), sorted_as(wanted), atol=1e-4)
+
+
+def test_free_steps_are_for_images_unless_somebody_asks():
     X = np.random.default_rng(0).random((16, 1, 8, 8))
     y = np.arange(16) % 2
-    options = dict(max_epochs=6, batch_size=16, radius=0.1, random_state=0)
-    RobustClassifier(attack=Watched(finish=1 / 3, verify=False), **options).fit(X, y)
-    assert taken == [(1, 0.5)] * 4 + [(2, 0.25)] * 2
-    warnings.simplefilter("ignore", RobustnessWarning)  # six epochs on noise
-    assert RobustClassifier(**options).fit(X, y).net_.attack.finish == 0.3
-    assert RobustClassifier(**options).fit(X[:, 0, 0], y).net_.attack.finish == 0
+    options = dict(max_epochs=1, batch_size=16, radius=0.1, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RobustnessWarning)  # one epoch on noise
+        assert RobustClassifier(**options).fit(X, y).net_.attack.free_step == 0.5
+        assert RobustClassifier(**options).fit(X[:, 0, 0], y).net_.attack.free_step == 0
+        chosen = RobustClassifier(attack=Single(free_step=0.1, verify=False), **options).fit(X, y)
+    assert chosen.net_.attack.free_step == 0.1

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from skrobust._torch import per_row
 from skrobust.attacks._base import Attack, Best, Objective, Survivors, beginning
+from skrobust.attacks._limits import COUNT, COUNT_OR_NONE, FLAG, SHARE
 from skrobust.threats import Region
 
 __all__ = ["APGD", "checkpoints"]
@@ -54,6 +55,14 @@ class APGD(Attack):
     tensor([[0.5000, 0.2500]])
     """
 
+    limits = {
+        "n_steps": COUNT,
+        "n_restarts": COUNT,
+        "rho": SHARE,
+        "momentum": SHARE,
+        "targeted": FLAG,
+        "n_targets": COUNT_OR_NONE,
+    }
     max_targets = 9
     side_by_side = 128  # few rows climb several pieces in one batch, of about so many points
     check_every = 4  # steps between two looks at which rows are finished

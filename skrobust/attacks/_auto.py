@@ -10,6 +10,7 @@ from torch import Tensor
 from skrobust.attacks._apgd import APGD
 from skrobust.attacks._base import Attack, Best, Objective, Survivors
 from skrobust.attacks._exact import solve_affine
+from skrobust.attacks._limits import BUDGET, COUNT, FLAG, LENGTH
 from skrobust.attacks._pgd import PGD
 from skrobust.attacks._race import Race
 from skrobust.attacks._screen import Close, Doubt
@@ -66,6 +67,15 @@ class Auto(Attack):
     tensor([2.])
     """
 
+    limits = {
+        "n_steps": COUNT,
+        "n_restarts": COUNT,
+        "n_targets": COUNT,
+        "n_queries": BUDGET,
+        "n_queries_black_box": BUDGET,
+        "search_first": FLAG,
+        "close": LENGTH,
+    }
     needs_gradient = False
     n_probed = 64  # rows that tell whether a model can be affine at all
 

@@ -7,7 +7,7 @@ to ``best``; budget, bookkeeping, counting and the best-seen law are kept here.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from sklearn.base import BaseEstimator
@@ -41,10 +41,24 @@ class Attack(BaseEstimator):
     Subclasses store their options in ``__init__`` and override :meth:`search`.
     """
 
+    limits: ClassVar[dict[str, Callable]] = {}  # what checks each option: (name, value) -> value
     needs_gradient = True
     remembers = False  # whether training hands each row's last perturbation back as its start
     margins = False  # whether training climbs margins where a divergence may be replaced by them
+    free_step = 0.0  # of the radius, that training moves on what it remembers, by the way
     is_blind = False  # whether points come back without a look at their values
+
+    def checked(self) -> Attack:
+        """The attack itself; an error if one of its options is impossible.
+
+        >>> from skrobust.attacks import PGD
+        >>> PGD(n_steps=0).checked()
+        Traceback (most recent call last):
+        ValueError: n_steps=0 is not valid: it must be an integer >= 1.
+        """
+        for name, check in self.limits.items():
+            check(name, getattr(self, name))
+        return self
 
     def maximize(
         self,
@@ -80,6 +94,7 @@ class Attack(BaseEstimator):
             The best point seen per row, ``x`` and ``start`` included, and its value. Rows that
             pass the goal at ``x`` come back unmoved.
         """
+        self.checked()
         fn = as_objective(fn).over(len(x))
         if self.needs_gradient and not fn.differentiable:
             raise invalid(
@@ -94,10 +109,6 @@ class Attack(BaseEstimator):
         if isinstance(radius, Tensor) or radius > 0:
             self._search_unfinished(fn, region, best, start, _generator_for(x, generator))
         return Moved(region.realize(region.settle(best.z)), best.value, *fn.counts(region.x))
-
-    def at(self, done: float) -> Attack:
-        """The attack to train with when a share of the epochs is ``done`` (1 in the last one)."""
-        return self
 
     def worst(
         self,

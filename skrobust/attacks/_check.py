@@ -68,7 +68,7 @@ def check_attack(attack, purpose: str = "evaluate") -> Attack:
     if purpose not in ATTACKS:
         raise invalid("purpose", purpose, '"evaluate" or "train"')
     if isinstance(attack, Attack):
-        return attack
+        return attack.checked()
     known = ATTACKS[purpose]
     if isinstance(attack, str) and attack in known:
         return known[attack]()

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from skrobust.attacks._base import Attack, Best, Objective
+from skrobust.attacks._limits import FLAG
 from skrobust.attacks._objective import Climb
 from skrobust.exceptions import invalid
 from skrobust.threats import Region
@@ -38,6 +39,8 @@ class Exact(Attack):
     >>> Exact().maximize(lambda z: z @ weight, torch.zeros(1, 2), LpBall("l1"), 0.5)[:2]
     (tensor([[ 0.0000, -0.5000]]), tensor([1.5000]))
     """
+
+    limits = {"verify": FLAG}
 
     def __init__(self, verify: bool = True):
         self.verify = verify

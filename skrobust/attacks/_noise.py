@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from skrobust.attacks._base import Attack, Best, Objective, Survivors
+from skrobust.attacks._limits import COUNT
 from skrobust.threats import Region
 
 __all__ = ["Noise"]
@@ -33,6 +34,7 @@ class Noise(Attack):
     (True, True)
     """
 
+    limits = {"n_draws": COUNT}
     needs_gradient = False
 
     def __init__(self, n_draws: int = 1):

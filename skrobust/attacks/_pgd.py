@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from skrobust.attacks._base import Attack, Best, Objective, Survivors, beginning
+from skrobust.attacks._limits import COUNT, FLAG, LENGTH_OR_NONE
 from skrobust.threats import Region
 
 __all__ = ["PGD"]
@@ -43,6 +44,12 @@ class PGD(Attack):
     tensor([[ 0.5000, -0.5000,  0.0000]])
     """
 
+    limits = {
+        "n_steps": COUNT,
+        "step_size": LENGTH_OR_NONE,
+        "n_restarts": COUNT,
+        "random_start": FLAG,
+    }
     check_every = 4  # steps between two looks at which rows are finished
 
     def __init__(

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from skrobust._torch import per_row
 from skrobust.attacks._base import Attack, Best, Objective, Survivors
+from skrobust.attacks._limits import BUDGET, COUNT_OR_NONE
 from skrobust.threats import Region
 
 __all__ = ["Search"]
@@ -48,6 +49,7 @@ class Search(Attack):
     tensor([15., 15.])
     """
 
+    limits = {"n_queries": BUDGET, "n_candidates": COUNT_OR_NONE}
     needs_gradient = False
     rows_per_call = 2048
 

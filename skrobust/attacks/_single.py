@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import copy
-
 import torch
 from torch import Tensor
 
-from skrobust._params import check_number
 from skrobust.attacks._base import Attack, Best, Objective, beginning
+from skrobust.attacks._limits import COUNT, FLAG, LENGTH_OR_NONE, SHARE
 from skrobust.threats import Region
 
 __all__ = ["Single"]
@@ -34,9 +32,10 @@ class Single(Attack):
         In training of classifiers: whether to climb the margin lost, ``max_{k != y} f_k - f_y``,
         where ``divergence`` is "kl" or "loss", instead of the divergence itself. A margin has a
         slope where probabilities saturate, and one step needs a good one.
-    finish : float
-        In training: share of the epochs, at the end, in which each step is two of half the length.
-        When the learning rate is small, the network has time for places that longer steps miss.
+    free_step : float
+        In training: share of the radius by which, after each batch, the remembered perturbation climbs
+        the loss on, along the gradient that the update of the weights has worked out on its way
+        (Shafahi et al. 2019, arXiv 1904.12843). A second step an epoch, nearly for nothing.
     verify : bool
         Whether start and end are evaluated and the best of them and the row is returned, as any
         attack does (two more forward passes), or, as in training, the end point without a look.
@@ -52,6 +51,13 @@ class Single(Attack):
     tensor([[ 0.5000, -0.2500]])
     """
 
+    limits = {
+        "n_steps": COUNT,
+        "step_size": LENGTH_OR_NONE,
+        "margins": FLAG,
+        "free_step": SHARE,
+        "verify": FLAG,
+    }
     remembers = True
     stride = 0.5  # of the radius, in one step from the row's own start
 
@@ -60,31 +66,18 @@ class Single(Attack):
         n_steps: int = 1,
         step_size: float | None = None,
         margins: bool = False,
-        finish: float = 0.0,
+        free_step: float = 0.0,
         verify: bool = True,
     ):
         self.n_steps = n_steps
         self.step_size = step_size
         self.margins = margins
-        self.finish = finish
+        self.free_step = free_step
         self.verify = verify
 
     @property
     def is_blind(self) -> bool:
         return not self.verify
-
-    def at(self, done: float) -> Single:
-        """Twice as many steps of half the length, when training is nearly ``done``.
-
-        >>> [Single(finish=0.3).at(done).n_steps for done in (0.1, 0.7, 0.8, 1.0)]
-        [1, 1, 2, 2]
-        """
-        if done <= 1 - check_number("finish", self.finish, low=0, high=1) + 1e-9:
-            return self
-        late = copy.copy(self)
-        late.n_steps, late.stride = 2 * self.n_steps, self.stride / 2
-        late.step_size = None if self.step_size is None else self.step_size / 2
-        return late
 
     def search(
         self,

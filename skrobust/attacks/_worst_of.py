@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from skrobust.attacks._base import Attack, Best, Objective, Survivors
+from skrobust.exceptions import invalid
 from skrobust.threats import Region
 
 __all__ = ["WorstOf"]
@@ -36,6 +37,15 @@ class WorstOf(Attack):
 
     def __init__(self, attacks: Sequence[Attack]):
         self.attacks = attacks
+
+    def checked(self) -> WorstOf:
+        """The cascade itself; an error if one of its members is no attack or has impossible options."""
+        given = self.attacks
+        if not isinstance(given, Sequence) or not all(isinstance(one, Attack) for one in given):
+            raise invalid("attacks", given, "a sequence of attack objects", error=TypeError)
+        for attack in given:
+            attack.checked()
+        return self
 
     @property
     def needs_gradient(self) -> bool:

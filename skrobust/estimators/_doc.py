@@ -28,12 +28,13 @@ threat : str or Threat, default="linf"
     frozen columns. Options that speak of data are learned from the training rows.
 attack : str or Attack, default="auto"
     How the worst nearby row is searched: ``"single"`` (one step, from where the row went last
-    time; on images two shorter ones in the last 30% of the epochs), ``"pgd"``, ``"apgd"``, ``"noise"``, ``"exact"`` (linear and additive modules),
-    ``"interval"`` (no search: bounds, for a network that :func:`skrobust.certify` can prove much
-    about) or an attack object. ``"auto"`` is ``"single"``: about the robustness of many steps for three times the price
-    of plain training. Of linear and additive modules it is the exact worst case, of all rows at once:
-    no search, no batches, no luck; an epoch is then 20 steps, and ``weight_decay`` is the ridge of the
-    linear module.
+    time; on images with a second one along the gradient of the update), ``"pgd"``, ``"apgd"``,
+    ``"noise"``, ``"exact"`` (linear and additive modules), ``"interval"`` (no search: bounds, for a
+    network that :func:`skrobust.certify` can prove much about) or an attack object. ``"auto"`` is
+    ``"single"``: about the robustness of many steps for three times the price of plain training.
+    Of linear and additive modules it is the exact worst case, of all rows at once: no search, no
+    batches, no luck; an epoch is then 20 steps, and ``weight_decay`` is the ridge of the linear
+    module.
 divergence : str, Divergence or callable, default={divergence!r}
     What is made worst: ``"kl"`` (class probabilities), ``"squared"`` (outputs), ``"loss"`` (growth
     of the loss), ``"gradient"`` (first order, no attack), ``"consistency"`` (noisy copies, no

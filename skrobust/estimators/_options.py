@@ -80,14 +80,14 @@ class Defaults(NamedTuple):
     smoothing: float
     lr: float
     steps: int  # of the optimiser
-    finish: float = 0.0  # share of the epochs in which the single step becomes two
+    free_step: float = 0.0  # of attack="single"
 
 
 # Chosen by measurement: docs/guide/training.md says how.
 DEFAULTS = {
     1: Defaults(smoothing=1.0, lr=5e-3, steps=1000),  # tables
     2: Defaults(smoothing=2.0, lr=2e-3, steps=2000),  # series
-    3: Defaults(smoothing=4.0, lr=2e-3, steps=2000, finish=0.3),  # images
+    3: Defaults(smoothing=4.0, lr=2e-3, steps=2000, free_step=0.5),  # images
 }
 # Of networks that are trained on their bounds: the radius grows slowly, from nothing.
 BOUNDED = {
@@ -112,12 +112,12 @@ def training_attack(attack, n_axes: int) -> Attack:
 
     >>> training_attack("single", n_axes=1), training_attack("pgd", n_axes=3)
     (Single(verify=False), PGD())
-    >>> training_attack("auto", n_axes=3).finish
-    0.3
+    >>> training_attack("auto", n_axes=3).free_step
+    0.5
     """
     found = check_attack(attack, purpose="train")
     if isinstance(attack, str) and isinstance(found, Single):
-        found.set_params(finish=DEFAULTS[min(max(n_axes, 1), 3)].finish)
+        found.set_params(free_step=DEFAULTS[min(max(n_axes, 1), 3)].free_step)
     return found
 
 

@@ -87,6 +87,8 @@ class RobustNet(NeuralNet):
             loss = loss + self.smoothing * penalty
         loss = loss.mean() if batch.weight is None else (batch.weight * loss).mean()
         loss.backward()
+        if self.moved_ is not None:
+            self._step_free()
         if self.graph_ is not None:
             torch.nn.utils.clip_grad_norm_(self.module_.parameters(), self.attack.clip)
         step = {"loss": loss.detach(), "y_pred": output.detach()}
@@ -158,10 +160,20 @@ class RobustNet(NeuralNet):
             slope=slope and self._steered(slope),
         )
         start = None if self.memory_ is None else self.memory_.start(batch)
-        z = self.attack_now_.worst(objective, region, start, self.generator_)
+        z = self.attack.worst(objective, region, start, self.generator_)
         if self.memory_ is not None:
             self.memory_.keep(batch, z)
+            if self.attack.free_step:
+                z = z.detach().requires_grad_()
+                self.moved_ = batch, region, z
         return z
+
+    def _step_free(self) -> None:
+        """The next search begins one step on, along the gradient that the weights' update has made."""
+        (batch, region, z), self.moved_ = self.moved_, None
+        if z.grad is not None:
+            size = region.radius * self.attack.free_step
+            self.memory_.keep(batch, region.step(z.detach(), z.grad, size))
 
     def _steered(self, slope):
         """Outputs of moved rows, and which way they are to go."""
@@ -250,7 +262,7 @@ class RobustNet(NeuralNet):
         if self.arithmetic_ is not nullcontext:
             self.forward_ = _in_float32(self.forward_)
             self.attacked_ = _in_float32(self.attacked_)
-        self.memory_, self.graph_ = self._memory(X), self._graph()
+        self.memory_, self.graph_, self.moved_ = self._memory(X), self._graph(), None
         self.is_all_bound_ = self._is_all_bound()
         if self.graph_ is not None:
             n_batches = len(self.get_iterator(X, training=True))
@@ -282,9 +294,8 @@ class RobustNet(NeuralNet):
     def on_train_end(self, net, X=None, y=None, **kwargs) -> None:
         super().on_train_end(net, X=X, y=y, **kwargs)
         # what no file can hold
-        self.memory_ = self.forward_ = self.attacked_ = self.arithmetic_ = self.frozen_ = (
-            self.graph_
-        ) = None
+        self.memory_ = self.moved_ = self.graph_ = None
+        self.forward_ = self.attacked_ = self.arithmetic_ = self.frozen_ = None
 
     def torch_compile(self, module, name):
         """Modules stay what they are, for whoever copies, saves or attacks them."""
@@ -293,7 +304,6 @@ class RobustNet(NeuralNet):
     def on_epoch_begin(self, net, dataset_train=None, dataset_valid=None, **kwargs) -> None:
         super().on_epoch_begin(net, dataset_train=dataset_train, dataset_valid=dataset_valid)
         done = (len(self.history) - self.first_epoch_) / max(self.max_epochs, 1)
-        self.attack_now_ = self.attack.at(done)
         share = 1.0 if self.radius_warmup <= 0 else min(1.0, done / self.radius_warmup)
         self.radius_now_ = self.radius * share
 
