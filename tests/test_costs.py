@@ -12,8 +12,10 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from skrobust import LpBall, RobustClassifier, RobustScorer, expected_cost, get_robust_scorer
+from skrobust.exceptions import RobustnessWarning
 from skrobust.metrics import ErrorPrice
 from skrobust.risk import cost_interval, row_costs
+from skrobust.risk._rows import _at_least
 
 BOTH = ("attacked", "certified")
 MATRIX = np.array([[0.0, 1.0], [5.0, 0.0]])
@@ -373,3 +375,10 @@ def test_training_refuses_matrices_without_a_meaning(two, matrix):
     _, X, y = two
     with pytest.raises((ValueError, TypeError), match="cost_matrix="):
         RobustClassifier(cost_matrix=matrix, max_epochs=1).fit(X, y)
+
+
+def test_what_is_proven_is_never_below_what_was_found():
+    """Statistical proofs are wrong about few rows; these count as found, and many are a warning."""
+    found, proven = np.array([1.0, 5.0, 0.0, 2.0]), np.array([1.0, 3.0, 2.0, 2.0])
+    with pytest.warns(RobustnessWarning, match="1 of 4 rows cost more"):
+        assert _at_least(proven, found).tolist() == [1.0, 5.0, 2.0, 2.0]

@@ -209,11 +209,6 @@ def test_report_agrees_and_says_so(found):
         explain=False, random_state=0, reference="flat",
     )  # fmt: skip
     assert {r["estimator"] for r in other.groups.changes} == {"plain"}
-    weighted = robustness_report(
-        PLAIN, X, y, radii=[0.2], groups=KIND, sample_weight=np.arange(200) + 1.0,
-        diagnostics=False, features=False, explain=False, random_state=0,
-    )  # fmt: skip
-    assert weighted.groups is None and len(weighted.frame("groups")) == 0
 
 
 @pytest.mark.parametrize(

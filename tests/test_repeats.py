@@ -153,7 +153,7 @@ def test_same_seed_same_answer_and_no_trace():
 def test_the_promise_is_kept(distribution, studies):
     """Of many studies of 100 items, about 95% get a radius that truly holds 90% of the noise.
 
-    The bootstrap falls a little short of its 95% with so few items: 90% to 94% were seen.
+    The bootstrap of normal noise falls a little short of that with so few items.
     """
     kept = 0
     for seed in range(studies):
@@ -163,7 +163,8 @@ def test_the_promise_is_kept(distribution, studies):
         )
         relative = found.radius * found.scale / (np.sqrt(2) * NOISE)
         kept += np.prod(2 * stats.norm.cdf(relative) - 1) >= 0.9
-    assert kept >= 0.86 * studies
+    least = {"empirical": 0.92, "normal": 0.86}[distribution]  # two standard errors: 0.03, 0.05
+    assert kept >= least * studies
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,15 @@ from scipy import stats
 
 from skrobust.metrics._intervals import clopper_pearson, normal_interval
 
-__all__ = ["holm", "interval_of", "paired", "paired_interval", "unpaired"]
+__all__ = [
+    "chunks",
+    "holm",
+    "interval_of",
+    "paired",
+    "paired_interval",
+    "share_as_far",
+    "unpaired",
+]
 
 N_DRAWS = 9999  # permutations
 
@@ -40,9 +48,9 @@ def unpaired(a: np.ndarray, b: np.ndarray, random: np.random.RandomState) -> flo
         table = [[part.sum(), (~part).sum()] for part in (a, b)]
         return float(stats.fisher_exact(table).pvalue)
     both, gap = np.concatenate([a, b]), abs(a.mean() - b.mean())
-    drawn = np.concatenate([_parts(both, len(a), n, random) for n in _chunks(len(both))])
+    drawn = np.concatenate([_parts(both, len(a), n, random) for n in chunks(len(both))])
     rest = (both.sum() - len(a) * drawn) / len(b)
-    return _share_as_far(np.abs(drawn - rest), gap)
+    return share_as_far(np.abs(drawn - rest), gap)
 
 
 def paired(a: np.ndarray, b: np.ndarray, random: np.random.RandomState) -> float:
@@ -58,11 +66,11 @@ def paired(a: np.ndarray, b: np.ndarray, random: np.random.RandomState) -> float
         lost, gained = int((a & ~b).sum()), int((~a & b).sum())
         return float(stats.binomtest(lost, lost + gained).pvalue) if lost + gained else 1.0
     gap = np.asarray(b - a, dtype=np.float64)
-    drawn = [random.choice([-1.0, 1.0], size=(n, len(gap))) @ gap for n in _chunks(len(gap))]
-    return _share_as_far(np.abs(np.concatenate(drawn)) / len(gap), abs(gap.mean()))
+    drawn = [random.choice([-1.0, 1.0], size=(n, len(gap))) @ gap for n in chunks(len(gap))]
+    return share_as_far(np.abs(np.concatenate(drawn)) / len(gap), abs(gap.mean()))
 
 
-def _chunks(n_rows: int) -> list[int]:
+def chunks(n_rows: int) -> list[int]:
     """How many permutations at a time, so that few millions of numbers are held at once."""
     size = max(1, 2**22 // n_rows)
     return [min(size, N_DRAWS - low) for low in range(0, N_DRAWS, size)]
@@ -76,7 +84,7 @@ def _parts(
     return values[order].mean(axis=1)
 
 
-def _share_as_far(drawn: np.ndarray, gap: float) -> float:
+def share_as_far(drawn: np.ndarray, gap: float) -> float:
     """The outcome itself is one of the permutations: p is never 0, and never too small."""
     return float((1 + (drawn >= gap * (1 - 1e-12)).sum()) / (1 + len(drawn)))
 

@@ -8,19 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from skrobust._compat import import_extra
+from skrobust._compat import check_sample_weight, import_extra
 from skrobust._params import check_name, check_number
 from skrobust.exceptions import invalid
-from skrobust.inspection._exact_tests import (
-    holm,
-    interval_of,
-    paired,
-    paired_interval,
-    unpaired,
-)
+from skrobust.inspection._exact_tests import holm
 from skrobust.inspection._lab import random_from
 from skrobust.inspection._named import named_estimators
 from skrobust.inspection._rows import as_array
+from skrobust.inspection._weighted_tests import interval_of, paired, paired_interval, unpaired
 from skrobust.metrics._evaluation import Evaluation, check_radius
 
 __all__ = ["GroupComparison", "check_groups", "compare_groups", "group_comparison"]
@@ -107,6 +102,7 @@ def group_comparison(
     confidence: float = 0.95,
     tolerance: float = 0.02,
     loss: Any = None,
+    sample_weight: Any = None,
     random_state: Any = None,
 ) -> GroupComparison:
     """Compare groups of rows, and models within each group, with tests that hold for few rows.
@@ -135,6 +131,9 @@ def group_comparison(
     tolerance : float
         A group that loses more than this without being proven to is "perhaps harmed": a share, or a
         share of the reference's mean loss or cost.
+    sample_weight : array-like of shape (n,), optional
+        How much each row counts. Means are weighted then, intervals of shares take the effective number
+        of rows, and tests are permutations and random signs of rows with their weights.
 
     Returns
     -------
@@ -150,6 +149,10 @@ def group_comparison(
     -----
     A test that finds nothing does not show that there is no difference: with 10 rows it finds only
     gross ones. Read the interval of the change. The groups are those you name; others may be harmed.
+
+    Tests of weighted rows: studentized permutations between groups (Chung & Romano 2013), and signs of
+    ``w (b - a)`` within. Where all weights are equal these are the tests without weights. The weights
+    are taken as they are: that they themselves are estimates is not in the p-values.
 
     Examples
     --------
@@ -189,7 +192,8 @@ def group_comparison(
         else:
             measures[name] = {"clean loss": evaluation.clean.value, "robust loss": found.value}
         measures[name] |= known.get(name, {})
-    return compare_groups(measures, groups, reference, confidence, tolerance, random_state)
+    weight = None if sample_weight is None else check_sample_weight(sample_weight, X)
+    return compare_groups(measures, groups, reference, confidence, tolerance, random_state, weight)
 
 
 def compare_groups(
@@ -199,6 +203,7 @@ def compare_groups(
     confidence: float = 0.95,
     tolerance: float = 0.02,
     random_state: Any = None,
+    weight: np.ndarray | None = None,
 ) -> GroupComparison:
     """The comparison of what is known per row: name of the model -> measure -> (n,) booleans (right
     or not, more is better) or numbers (losses, costs, less is better)."""
@@ -210,39 +215,43 @@ def compare_groups(
     if len({tuple(sorted(set(part) - {"cost"})) for part in measures.values()}) > 1:
         raise invalid("estimators", names, "classifiers only, or regressors only")
     random = random_from(random_state)
+    weight = np.ones(len(groups)) if weight is None else weight
     found: list[dict] = []
     changes: list[dict] = []
     for name in names:
         for measure, values in measures[name].items():
             about = {"estimator": name, "measure": measure}
-            found += _against_rest(values, groups, confidence, random, about)
+            found += _against_rest(values, groups, weight, confidence, random, about)
             before = measures[reference].get(measure) if reference is not None else None
             if name == reference or before is None:
                 continue
             about["reference"] = reference
-            changes += _against_other(before, values, groups, confidence, tolerance, random, about)
+            changes += _against_other(
+                before, values, groups, weight, confidence, tolerance, random, about
+            )
     return GroupComparison(found, changes, reference, confidence)
 
 
-def _against_rest(values, groups, confidence: float, random, about: dict) -> list[dict]:
+def _against_rest(values, groups, weight, confidence: float, random, about: dict) -> list[dict]:
     records, p = [], []
     kinds = np.unique(groups)
     for kind in kinds:
         own = groups == kind
-        part, rest = values[own], values[~own]
-        low, high = interval_of(part, confidence)
+        rows = values[own], values[~own], weight[own], weight[~own]
+        low, high = interval_of(values[own], weight[own], confidence)
         # the test of one of two groups against the other is the test of the other against it
-        p.append(p[0] if len(kinds) == 2 and p else unpaired(part, rest, random))
+        p.append(p[0] if len(kinds) == 2 and p else unpaired(*rows, random))
+        value, rest = (_mean(*part) for part in (rows[::2], rows[1::2]))
         records.append(
             {
                 **about,
                 "group": kind,
                 "n_rows": int(own.sum()),
-                "value": float(part.mean()),
+                "value": value,
                 "low": low,
                 "high": high,
-                "rest": float(rest.mean()) if len(rest) else float("nan"),
-                "difference": float(part.mean() - rest.mean()) if len(rest) else float("nan"),
+                "rest": rest,
+                "difference": value - rest,
                 "p": p[-1],
             }
         )
@@ -250,22 +259,28 @@ def _against_rest(values, groups, confidence: float, random, about: dict) -> lis
     return [{**record, "p_holm": float(q)} for record, q in zip(records, raised, strict=True)]
 
 
-def _against_other(before, after, groups, confidence, tolerance, random, about) -> list[dict]:
+def _mean(values: np.ndarray, weight: np.ndarray) -> float:
+    return float(np.average(values, weights=weight)) if weight.sum() > 0 else float("nan")
+
+
+def _against_other(
+    before, after, groups, weight, confidence, tolerance, random, about
+) -> list[dict]:
     records = []
     for kind in np.unique(groups):
         own = groups == kind
-        a, b = before[own], after[own]
-        low, high = paired_interval(a, b, confidence)
+        a, b, w = before[own], after[own], weight[own]
+        low, high = paired_interval(a, b, w, confidence)
         record = {
             **about,
             "group": kind,
             "n_rows": int(own.sum()),
-            "before": float(a.mean()),
-            "value": float(b.mean()),
-            "change": float(b.mean() - a.mean()),
+            "before": _mean(a, w),
+            "value": _mean(b, w),
+            "change": _mean(b, w) - _mean(a, w),
             "low": low,
             "high": high,
-            "p": paired(a, b, random),
+            "p": paired(a, b, w, random),
         }
         if a.dtype == bool:
             record |= {"n_lost": int((a & ~b).sum()), "n_gained": int((~a & b).sum())}

@@ -204,9 +204,17 @@ def group_tests(report: Any) -> str:
         body += f"<h3>Against {escape(found.reference)}, on the same rows</h3>"
         others = [name for name in names if name != found.reference]
         body += _by_group(found.changes, others, _against_other, 1 - found.confidence)
+    tests = (
+        "Groups against all other rows: Fisher's exact test; models against each other on the same "
+        "rows: McNemar's exact test (numbers: permutations)."
+    )
+    if report.settings.weight is not None:
+        tests = (
+            "Rows count by their weights. Groups against all other rows: studentized permutations; "
+            "models against each other: random signs of the weighted differences."
+        )
     note = (
-        "<p class='note'>Groups against all other rows: Fisher's exact test; models against each other "
-        "on the same rows: McNemar's exact test (numbers: permutations). P-values are corrected after "
+        f"<p class='note'>{tests} P-values are corrected after "
         "Holm for the number of groups. A test that finds nothing does not show that there is no "
         f"difference: read the intervals of the change ({found.confidence:.0%}).</p>"
     )

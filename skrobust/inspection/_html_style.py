@@ -59,7 +59,15 @@ STYLE = """
   .skrobust-report .scroll { overflow: visible; }
   .skrobust-report figure, .skrobust-report tr, .skrobust-report li { break-inside: avoid; }
   .skrobust-report figure { max-width: 130mm; }
-  .skrobust-report h2, .skrobust-report h3 { break-after: avoid; }
+  .skrobust-report ul:not(.verdicts) { break-inside: avoid; }
+  .skrobust-report p { break-inside: avoid; }
+  .skrobust-report h2, .skrobust-report h3, .skrobust-report thead { break-after: avoid; }
+  .skrobust-report h2 + p, .skrobust-report p:has(+ .scroll), .skrobust-report p:has(+ .pictures),
+  .skrobust-report p:has(+ figure), .skrobust-report p:has(+ ul) { break-after: avoid; }
+  .skrobust-report .sub, .skrobust-report .note { font-size: 9pt; }
+  .skrobust-report .scroll + .note { break-before: avoid; }
+  .skrobust-report thead { display: table-header-group; }
+  .skrobust-report tbody tr:first-child, .skrobust-report tbody tr:nth-last-child(2) { break-after: avoid; }
   .skrobust-report .verdicts li, .skrobust-report .good, .skrobust-report .bad,
   .skrobust-report .warn { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
   .skrobust-report .pictures { grid-template-columns: repeat(auto-fit, minmax(80mm, 1fr)); }

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from skrobust._compat import import_extra
+from skrobust._compat import check_sample_weight, import_extra
 from skrobust._params import check_bool, check_integer, check_name, check_number
 from skrobust.attacks import check_attack
 from skrobust.exceptions import invalid
@@ -336,13 +336,17 @@ def _focus(curves: list[RobustnessCurve]) -> float:
 
 
 def _compared(models: dict[str, Measured], settings: Settings, focus, reference, costs):
-    """The groups, at the radius in focus; None without groups, or where rows have weights."""
-    if settings.groups is None or settings.weight is not None or focus == 0:
+    """The groups, at the radius in focus; None without groups."""
+    if settings.groups is None or focus == 0:
         return None
     measures = {
         name: model.right_or_loss(focus) | costs.get(name, {}) for name, model in models.items()
     }
-    options = dict(confidence=settings.confidence, random_state=settings.random_state)
+    weight = settings.weight
+    weight = None if weight is None else check_sample_weight(weight, np.zeros((len(settings.y), 1)))
+    options = dict(
+        confidence=settings.confidence, random_state=settings.random_state, weight=weight
+    )
     return compare_groups(measures, settings.groups, reference, **options)
 
 

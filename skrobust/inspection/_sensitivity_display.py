@@ -164,7 +164,9 @@ class FeatureSensitivityDisplay:
         share = np.nan_to_num(self.share[order])
         places = np.arange(len(order))
         ax.barh(places, share, color=COLORS[0], height=0.72)
-        top = max(share.max(initial=0.0), 1e-12)
+        # where no column flips anything, an axis of thousandths of a percent would say nothing
+        least = 0.01 if self.quantity == "accuracy" else 1e-12
+        top = max(share.max(initial=0.0), least)
         for place, value in zip(places, share, strict=True):
             text = f"{value:.1%}" if self.quantity == "accuracy" else f"{value:.3g}"
             ax.text(value + 0.015 * top, place, text, va="center", fontsize="small", color=DARK)

@@ -171,6 +171,7 @@ class _Search:
         self.scale = self.region.scale.expand_as(self.x)
         self.slope, _ = slopes.at(self.x)
         self.here = self._counted(self.slope)
+        self.known = _strengths(self.here, top)
         self.best = self.x
         self.worst = np.ones((3, len(self.x)))
         flat = np.abs(self.here)
@@ -195,8 +196,10 @@ class _Search:
             return
         self.n_looks += 1
         z = self.region.realize(z)
-        slope, same = self.slopes.at(z)
-        found = _compare(self.here, self._counted(slope), self.top)
+        self._compare(z, *self.slopes.at(z))
+
+    def _compare(self, z: Tensor, slope: Tensor, same: Tensor) -> None:
+        found = _compare(self.here, self._counted(slope), self.top, self.known)
         if self.keep_answer:
             found[:, ~to_numpy(same)] = np.nan
         better = found[2] < self.worst[2]
@@ -212,49 +215,61 @@ class _Search:
         return self.region.steepest(way)
 
     def _climb(self, z: Tensor, n_steps: int) -> None:
-        """Steps along the gradient of the cosine, where gradients have gradients."""
-        for _ in range(max(0, n_steps)):
+        """Steps along the gradient of the cosine, where gradients have gradients.
+
+        The gradient whose gradient is taken is a look at its place already.
+        """
+        for _ in range(max(0, n_steps - 1)):
+            z = self.region.realize(z)
             turn = self._turn(z)
-            if turn is None or not bool((turn != 0).any()):
+            if turn is None or not bool((turn[0] != 0).any()):
                 return
-            z = self.region.step(z, -turn, 0.3 * self.region.radius)
+            self.n_looks += 1
+            self._compare(z, *turn[1:])
+            z = self.region.step(z, -turn[0], 0.3 * self.region.radius)
+        if n_steps > 0:
             self._look(z, self.n_looks + 1)
 
-    def _turn(self, z: Tensor) -> Tensor | None:
+    def _turn(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
+        """Where the cosine rises, and the gradient at ``z`` (n, ...) with whether the answer is kept."""
         z = z.detach().requires_grad_(True)
         try:
             with torch.enable_grad():
-                slope, _ = self.slopes.at(z, graph=True)
+                slope, same = self.slopes.at(z, graph=True)
                 there = (slope * self.scale).flatten(1)
                 here = torch.as_tensor(self.here, dtype=there.dtype, device=there.device)
                 cosine = torch.nn.functional.cosine_similarity(here, there, dim=1)
                 (turn,) = torch.autograd.grad(cosine.sum(), z, allow_unused=True)
         except RuntimeError:  # an operation that is differentiable once
             return None
-        return None if turn is None else torch.nan_to_num(turn)
+        return None if turn is None else (torch.nan_to_num(turn), slope.detach(), same)
 
     def _counted(self, slope: Tensor) -> np.ndarray:
         """Per step of the threat, flat; what is missing or cannot be told is 0."""
         return np.nan_to_num(to_numpy((slope * self.scale).flatten(1)).astype(np.float64))
 
 
-def _compare(here: np.ndarray, there: np.ndarray, top: int) -> np.ndarray:
-    """Overlap of the strongest, rank correlation and cosine, (3, n).
+def _compare(here: np.ndarray, there: np.ndarray, top: int, known=None) -> np.ndarray:
+    """Overlap of the strongest, rank correlation and cosine, (3, n); ``known``: strengths of ``here``.
 
     >>> _compare(np.array([[3.0, 2.0, 1.0]]), np.array([[-3.0, 1.0, 2.0]]), 2).round(2)
     array([[ 0.5 ],
            [ 0.5 ],
            [-0.36]])
     """
-    a, b = np.abs(here), np.abs(there)
-    first = [np.argsort(-part, axis=1, kind="stable")[:, :top] for part in (a, b)]
-    chosen = [np.zeros(a.shape, dtype=bool) for _ in first]
-    for mask, index in zip(chosen, first, strict=True):
-        np.put_along_axis(mask, index, True, axis=1)
+    chosen, ranks = zip(known or _strengths(here, top), _strengths(there, top), strict=True)
     overlap = (chosen[0] & chosen[1]).sum(axis=1) / top
-    ranks = [stats.rankdata(part, axis=1) for part in (a, b)]
-    ranks = [part - part.mean(axis=1, keepdims=True) for part in ranks]
     return np.stack([overlap, _cosine(*ranks), _cosine(here, there)])
+
+
+def _strengths(slope: np.ndarray, top: int) -> tuple[np.ndarray, np.ndarray]:
+    """Which entries (n, k) are the strongest, and the centred ranks of all."""
+    size = np.abs(slope)
+    chosen = np.zeros(size.shape, dtype=bool)
+    first = np.argsort(-size, axis=1, kind="stable")[:, :top]
+    np.put_along_axis(chosen, first, True, axis=1)
+    ranks = stats.rankdata(size, axis=1)
+    return chosen, ranks - ranks.mean(axis=1, keepdims=True)
 
 
 def _cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
-from skrobust.exceptions import RobustnessWarning
+from skrobust.exceptions import RobustnessWarning, invalid
 from skrobust.risk._sweep import CostCurve
 from skrobust.risk._threshold import RobustThresholdClassifier
 
@@ -54,6 +54,11 @@ def cost_curve(
     >>> curve
     CostCurve(7 thresholds, best 0.3348: clean 0.25, attacked 0.25)
     """
+    classes = getattr(estimator, "classes_", ())
+    if len(classes) > 2:
+        given = f"<{type(estimator).__name__} of {len(classes)} classes>"
+        hint = "RobustThresholdClassifier finds an offset for each of more classes."
+        raise invalid("estimator", given, "a classifier of two classes", hint)
     model = RobustThresholdClassifier(
         estimator, cost_matrix=cost_matrix, radius=radius, cv="prefit", **options
     )

@@ -37,7 +37,10 @@ class Intervals(NamedTuple):
 
 
 def scores_of(estimator: Any, response_method: str = "auto") -> tuple[str, Callable]:
-    """The response that is compared with a threshold, and a function from rows to it (n,)."""
+    """The response that is compared with a threshold, and a function from rows to it.
+
+    (n,) of two classes, the score of the second; (n, n_classes) of more.
+    """
     names = RESPONSES if response_method == "auto" else (response_method,)
     name = next((name for name in names if hasattr(estimator, name)), None)
     if name is None:
@@ -52,6 +55,8 @@ def scores_of(estimator: Any, response_method: str = "auto") -> tuple[str, Calla
     def score(X: Any) -> np.ndarray:
         with quiet_names():
             values = np.asarray(getattr(estimator, name)(X), dtype=np.float64)
+        if values.ndim == 2 and values.shape[1] > 2:
+            return values
         return values[:, 1] if values.ndim == 2 and values.shape[1] == 2 else values.reshape(-1)
 
     return name, score
@@ -79,8 +84,9 @@ def score_intervals(
     ----------
     estimator : fitted classifier of two classes
     X, y : rows and labels
-    down, up : ndarray of shape (n,)
-        The radius within which to look for the smallest, and for the largest; 0: not at all.
+    down, up : ndarray of shape (n,) or (n, m)
+        The radius within which to look for the smallest, and for the largest; 0: not at all. With m
+        of them, ``low`` and ``high`` are (n, m).
     threat : {"linf", "l2", "l1"} or bound threat
     bound : {"attacked", "certified"}
         Found by a search, or proven.
@@ -92,15 +98,36 @@ def score_intervals(
     here = score(evaluation.rows.given)
     if bound == "attacked":
         generator = evaluation.generator(random_state)
-        ends = [
-            _searched(evaluation, score, here, far, k, generator) for k, far in ((0, down), (1, up))
-        ]
+
+        def find(far: np.ndarray, k: int) -> np.ndarray:
+            return _searched(evaluation, score, here, far, k, generator)
+
     else:
         rows, held = evaluation.rows, evaluation.threat
         prover = find_prover(method, estimator, held, rows, settings or Settings())
         read = _units(prover, rows.values, here, name, estimator)
-        ends = [_proven(prover, rows.values, here, far, k, read) for k, far in ((0, down), (1, up))]
-    return Intervals(here, np.minimum(here, ends[0]), np.maximum(here, ends[1]))
+
+        def find(far: np.ndarray, k: int) -> np.ndarray:
+            return _proven(prover, rows.values, here, far, k, read)
+
+    return Intervals(
+        here,
+        _ends(lambda far: find(far, 0), np.minimum, here, down),
+        _ends(lambda far: find(far, 1), np.maximum, here, up),
+    )
+
+
+def _ends(find: Callable, furthest: Callable, here: np.ndarray, far: np.ndarray) -> np.ndarray:
+    """The furthest score within each radius (n,) or (n, m): what less of it reached counts, too."""
+    if far.ndim == 1:
+        return furthest(here, find(far))
+    order = np.argsort(far, axis=1)
+    sorted_, found = np.take_along_axis(far, order, axis=1), np.empty(far.shape)
+    end, last = here, np.zeros(len(here))
+    for place, radius in zip(order.T, sorted_.T, strict=True):
+        end = furthest(end, find(np.where(radius > last, radius, 0.0)))
+        found[np.arange(len(here)), place], last = end, radius
+    return found
 
 
 def _searched(evaluation, score, here: np.ndarray, far: np.ndarray, k: int, generator):

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-from numbers import Real
-
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
+from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin
 from sklearn.exceptions import NotFittedError
-from sklearn.model_selection import StratifiedShuffleSplit, check_cv
 from sklearn.utils import check_array, column_or_1d, get_tags, indexable
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import type_of_target
-from sklearn.utils.parallel import Parallel, delayed
-from sklearn.utils.validation import check_is_fitted, has_fit_parameter
+from sklearn.utils.validation import check_is_fitted
 
-from skrobust._compat import check_sample_weight, some_rows
+from skrobust._compat import check_sample_weight
 from skrobust._params import check_name, check_number
-from skrobust.certificates._certify import settings_of
 from skrobust.certificates._smoothed import relabelled
-from skrobust.exceptions import RobustnessWarning, caution, invalid
+from skrobust.exceptions import invalid
 from skrobust.metrics._evaluation import check_radius
-from skrobust.risk._intervals import RESPONSES, Intervals, score_intervals, scores_of
-from skrobust.risk._prices import Attacker, check_amount, check_rate, decision_costs
-from skrobust.risk._sweep import Stakes, best_band, costs_at, sweep
+from skrobust.risk import _many, _two
+from skrobust.risk._folds import Folds
+from skrobust.risk._intervals import RESPONSES
+from skrobust.risk._prices import Attacker
 from skrobust.threats import check_threat
 
 __all__ = ["RobustThresholdClassifier"]
@@ -37,7 +33,7 @@ def _has(name: str):
 
 
 class RobustThresholdClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
-    """Any classifier of two classes, with the threshold that costs least under attack.
+    """Any classifier, with the threshold that costs least under attack.
 
     The threshold t on the score s (a probability, where there is one) of the second class minimises
 
@@ -46,28 +42,32 @@ class RobustThresholdClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimat
     where ``low_i`` and ``high_i`` are the smallest and the largest score that row i can be moved to. The
     scores come from cross-validation, the optimum from one sort; nothing is trained again for it.
 
+    With more than two classes, each has an offset b: the decision is ``argmax_k s_k + b_k`` with s the log
+    of the probabilities (or the decision function). See the notes.
+
     Parameters
     ----------
     estimator : classifier
         Anything with ``predict_proba`` or ``decision_function``: trees, Pipelines, networks.
-    cost_matrix : array-like of shape (2, 2), or (n, 2, 2), dict or callable, default=None
+    cost_matrix : array-like of shape (k, k), or (n, k, k), dict or callable, default=None
         What decisions cost, as for :func:`skrobust.expected_cost`. None: each mistake costs 1.
     radius : float, default=0.1
         How far rows may move, in steps of the threat's ``scale``.
     threat : {"linf", "l2", "l1"} or threat object, default="linf"
         Where rows may move; options that depend on data are learned from the rows of ``fit``.
-    attack_rate : float, dict or array-like of shape (2,), default=1.0
+    attack_rate : float, dict or array-like of shape (k,), default=1.0
         The share rho of inputs under attack, or one for each true class.
     bound : {"attacked", "certified"}, default="attacked"
         Whether scores are moved by a search, or enclosed by a proof.
     refer_cost : float, optional
         What it costs to have a human decide about a row (rightly). Where this is worth it, rows
-        between two thresholds are referred.
+        between two thresholds are referred (rows of which no class is above ``refer_offset_``).
     refer_label : label, optional
         What ``predict`` answers for rows that are referred. None: the class it leans to;
         :meth:`refers` tells which rows are meant.
     gain, price_per_step, price_per_attack
-        What pays for the attacker, as for :func:`skrobust.expected_cost`.
+        What pays for the attacker, as for :func:`skrobust.expected_cost`. That a row is referred is
+        worth ``refer_cost`` to them, or, with a gain, what the right decision is worth.
     attack, method
         How scores are moved (:func:`skrobust.worst_case`), or enclosed (:func:`skrobust.certify`).
     response_method : {"auto", "predict_proba", "decision_function"}, default="auto"
@@ -83,22 +83,34 @@ class RobustThresholdClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimat
     Attributes
     ----------
     threshold_ : float
-        The second class is predicted where ``score >= threshold_``. 0 or -inf: always, inf: never.
+        Of two classes: the second class is predicted where ``score >= threshold_``. 0 or -inf: always, inf: never.
     refer_band_ : tuple of two floats
         Scores from the first to (but not) the second are referred; equal ones: none is.
+    offsets_, refer_offset_ : ndarray of shape (k,), float
+        Of more than two classes: what is added to their scores, 0 on average; a row is referred
+        where no sum reaches ``refer_offset_``, -inf: none is.
     cost_, clean_cost_ : float
         Mean cost of the held-out rows with these thresholds, under attack and without.
     cost_curve_ : CostCurve
-        What every threshold costs: ``.thresholds``, ``.clean``, ``.worst``, ``.frame()``.
+        Of two classes: what every threshold costs: ``.thresholds``, ``.clean``, ``.worst``, ``.frame()``.
     estimator_ : estimator
         Fitted to all rows (``cv="prefit"``: the one given).
-    classes_ : ndarray of shape (2,)
+    classes_ : ndarray of shape (k,)
     threat_ : threat object
         Bound to the rows of ``fit``.
 
     See Also
     --------
     skrobust.expected_cost : What a fitted model costs under attack.
+
+    Notes
+    -----
+    Two classes: both thresholds are the exact optimum over the held-out rows, also where attackers
+    have prices. More classes: each offset, given the others, is; together they end where no single one can
+    be improved, and the best of several starts counts. The rows are moved towards each class against
+    the model as it is, and again against the offsets chosen, until that finds nothing worse, so
+    that the cost is that of an attacker who knows the offsets. ``bound="certified"`` excludes a decision where
+    bounds of the outputs do, within the longest move that pays.
 
     Examples
     --------
@@ -171,7 +183,7 @@ class RobustThresholdClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimat
         X : array-like or DataFrame of shape (n_samples, n_features) or (n_samples, ...)
             Rows in the units that ``threat`` speaks of.
         y : array-like of shape (n_samples,)
-            Labels of two classes.
+            Labels of two classes or more.
         sample_weight : array-like of shape (n_samples,), optional
             Weight of each row in the costs, and in the training of estimators that take weights.
         amount : array-like of shape (n_samples,) or callable, optional
@@ -184,7 +196,7 @@ class RobustThresholdClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimat
         Raises
         ------
         ValueError, TypeError
-            For parameters, rows or labels that can't be used; more than two classes are one of them.
+            For parameters, rows or labels that can't be used.
         """
         self._check_params()
         if not hasattr(X, "columns"):
@@ -198,58 +210,29 @@ class RobustThresholdClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimat
         names = getattr(X, "columns", None)
         threat = check_threat(self.threat).bind(X, feature_names=names)
         weight = None if sample_weight is None else check_sample_weight(sample_weight, X)
-        case = self._case(X, y, classes.tolist(), weight, amount)
+        ways = _ways_of(classes)
+        case = ways.stakes_of(self, X, y, classes.tolist(), weight, amount)
         if isinstance(self.cv, str) and self.cv == "prefit":
             self._check_prefit(classes)
-            self.estimator_ = self.estimator
-            case = case.moved(self._intervals(self.estimator_, X, y, case, threat))
-        else:
-            case = self._held_out(X, y, case, threat, weight)
-            self.estimator_ = self._trained(X, y, weight)
+        folds = Folds(self, X, y, weight, case, ways.look, threat)
+        cases = folds.look()
+        self.estimator_ = folds.final()
         self.threat_, self.classes_ = threat, np.asarray(self.estimator_.classes_)
         for name in ("n_features_in_", "feature_names_in_"):
             if hasattr(self.estimator_, name):
                 setattr(self, name, getattr(self.estimator_, name))
-        self._choose(case)
+        ways.settle(self, cases, folds.look)
         return self
-
-    def _choose(self, case: Stakes) -> None:
-        curve = sweep(case, self.bound)
-        low = high = float(curve.thresholds[curve.best])
-        self.clean_cost_, self.cost_ = (
-            float(curve.clean[curve.best]),
-            float(curve.worst[curve.best]),
-        )
-        self.cost_curve_, self.threshold_ = curve, low
-        if self.refer_cost is not None:
-            low, high, self.clean_cost_, self.cost_ = best_band(case)
-            self.threshold_ = float(np.clip(self.threshold_, low, high))
-        self.refer_band_ = low, high
-        if low == high and np.isinf(low):
-            only = self.classes_.tolist()[int(low < 0)]
-            caution(
-                f"No threshold costs less under this attack than always deciding {only!r} "
-                f"({self.cost_:.4g} per row). Lower radius ({self.radius:g} now) or attack_rate, or "
-                "train a more robust estimator.",
-                RobustnessWarning,
-            )
 
     def _check_params(self) -> None:
         check_radius(self.radius)
         check_name("bound", self.bound, ("attacked", "certified"))
         check_name("response_method", self.response_method, ("auto", *RESPONSES))
-        attacker = self._attacker()
+        Attacker(self.gain, self.price_per_step, self.price_per_attack).checked()
         if isinstance(self.estimator, type) or not hasattr(self.estimator, "predict"):
             raise invalid("estimator", self.estimator, "a classifier", error=TypeError)
-        if self.refer_cost is None:
-            return
-        check_number("refer_cost", self.refer_cost)
-        if attacker != Attacker():
-            hint = "Who attacks for a gain has three decisions to choose from then."
-            raise invalid("refer_cost", self.refer_cost, "None where attacks have a price", hint)
-
-    def _attacker(self) -> Attacker:
-        return Attacker(self.gain, self.price_per_step, self.price_per_attack).checked()
+        if self.refer_cost is not None:
+            check_number("refer_cost", self.refer_cost)
 
     def _check_labels(self, y) -> np.ndarray:
         if y is None:
@@ -258,11 +241,10 @@ class RobustThresholdClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimat
             )
         y = column_or_1d(check_array(y, ensure_2d=False, dtype=None, input_name="y"), warn=True)
         kind = type_of_target(y, input_name="y")
-        if kind != "binary":
+        if kind not in ("binary", "multiclass"):
             raise ValueError(
-                "Only binary classification is supported. Unknown label type: "
-                f"{kind}. A threshold divides two classes; with more of them, measure "
-                "skrobust.expected_cost, and train with RobustClassifier(cost_matrix=...)."
+                f"Unknown label type: {kind}. A threshold divides classes; for numbers, train a "
+                "RobustRegressor with the prices of its errors."
             )
         if len(np.unique(y)) < 2:
             raise ValueError(f"y holds one class only, {y[0]!r}: a threshold divides two classes.")
@@ -275,78 +257,13 @@ class RobustThresholdClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimat
             raise NotFittedError("With cv='prefit' the estimator must be fitted.") from error
         if not np.array_equal(np.asarray(self.estimator.classes_), classes):
             known = np.asarray(self.estimator.classes_).tolist()
-            raise invalid("y", f"<labels {classes.tolist()}>", f"labels of both classes, {known}")
-
-    def _case(self, X, y, classes: list, weight, amount) -> Stakes:
-        """Costs of the rows, and (for the time being as intervals) how far each end may be sought."""
-        n, codes = len(y), np.searchsorted(classes, y)
-        stake = check_amount(amount, X, n)
-        matrix = 1.0 - np.eye(2) if self.cost_matrix is None else self.cost_matrix
-        costs = decision_costs("cost_matrix", matrix, X, codes, classes, stake)
-        no, yes = costs.T
-        gains, attacker = costs, self._attacker()
-        if self.gain is not None:
-            gains = decision_costs("gain", self.gain, X, codes, classes, stake)
-        rate = check_rate(self.attack_rate, classes)
-        rate = rate[codes] if np.ndim(rate) else np.full(n, rate)
-        right = (yes <= no).astype(int)  # the cheaper decision: a row is moved to the other one
-        limits = np.where(rate[:, None] > 0, attacker.limits(gains, right, float(self.radius)), 0.0)
-        up, down = np.where(yes > no, limits[:, 1], 0.0), np.where(no > yes, limits[:, 0], 0.0)
-        refer = None
-        if self.refer_cost is not None:
-            refer = np.full(n, float(self.refer_cost))
-            if (refer < costs.min(axis=1)).any():
-                allowed = "no less than what the right decisions cost"
-                hint = "Or refer all rows: no model is needed for that."
-                raise invalid("refer_cost", self.refer_cost, allowed, hint)
-            dear = (refer > costs.max(axis=1)) & (rate > 0)
-            up, down = (np.where(dear, float(self.radius), far) for far in (up, down))
-        weight = np.ones(n) if weight is None else weight
-        return Stakes(no, yes, refer, np.zeros(n), down, up, rate, weight)
-
-    def _intervals(self, estimator, X, y, case: Stakes, threat) -> Intervals:
-        return score_intervals(
-            estimator,
-            X,
-            y,
-            down=case.low,
-            up=case.high,
-            threat=threat,
-            bound=self.bound,
-            attack=self.attack,
-            method=self.method,
-            response_method=self.response_method,
-            settings=settings_of(0.999, None, self.random_state),
-            random_state=self.random_state,
-        )
-
-    def _held_out(self, X, y, case: Stakes, threat, weight) -> Stakes:
-        """The rows that were held out of some fold, with their scores there."""
-        splits = list(self._splitter(y).split(X, y))
-        work = delayed(_fold)
-        found = Parallel(n_jobs=self.n_jobs)(
-            work(self, X, y, case.take(test), threat, weight, train, test) for train, test in splits
-        )
-        tested = np.concatenate([test for _, test in splits])
-        ends = Intervals(*(np.concatenate(part) for part in zip(*found, strict=True)))
-        return case.take(tested).moved(ends)
-
-    def _splitter(self, y):
-        if isinstance(self.cv, Real) and not isinstance(self.cv, int) and 0 < self.cv < 1:
-            return StratifiedShuffleSplit(1, test_size=self.cv, random_state=self.random_state)
-        return check_cv(self.cv, y=y, classifier=True)
-
-    def _trained(self, X, y, weight):
-        estimator = clone(self.estimator)
-        if weight is None or not has_fit_parameter(estimator, "sample_weight"):
-            return estimator.fit(X, y)
-        return estimator.fit(X, y, sample_weight=weight)
+            raise invalid("y", f"<labels {classes.tolist()}>", f"labels of all classes, {known}")
 
     # Answers ----------------------------------------------------------------------------------
 
-    def _scores(self, X) -> np.ndarray:
-        check_is_fitted(self)
-        return scores_of(self.estimator_, self.response_method)[1](X)
+    @property
+    def _ways(self):
+        return _ways_of(self.classes_)
 
     def predict(self, X) -> np.ndarray:
         """The label of each row; ``refer_label``, if there is one, of rows that are referred.
@@ -361,14 +278,15 @@ class RobustThresholdClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimat
         ndarray of shape (n,)
             Labels.
         """
-        score = self._scores(X)
-        labels = self.classes_[(score >= self.threshold_).astype(int)]
-        if self.refer_label is None or self.refer_band_[0] == self.refer_band_[1]:
+        check_is_fitted(self)
+        codes, referred = self._ways.answers(self, X)
+        labels = self.classes_[codes]
+        if self.refer_label is None or not self._has_human:
             return labels
-        return relabelled(labels, self._between(score), self.refer_label)
+        return relabelled(labels, referred, self.refer_label)
 
     def refers(self, X) -> np.ndarray:
-        """Which rows a human should decide about: those between the two thresholds.
+        """Which rows a human should decide about: those between the two thresholds (or below all).
 
         Parameters
         ----------
@@ -379,27 +297,28 @@ class RobustThresholdClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimat
         -------
         ndarray of bool of shape (n,)
         """
-        return self._between(self._scores(X))
+        check_is_fitted(self)
+        return self._ways.answers(self, X)[1]
 
-    def _between(self, score: np.ndarray) -> np.ndarray:
-        low, high = self.refer_band_
-        return (score >= low) & (score < high)
+    @property
+    def _has_human(self) -> bool:
+        return self._ways.refers(self)
 
     @_has("predict_proba")
     def predict_proba(self, X) -> np.ndarray:
-        """The estimator's own probabilities, (n, 2)."""
+        """The estimator's own probabilities, (n, k)."""
         check_is_fitted(self)
         return self.estimator_.predict_proba(X)
 
     @_has("predict_log_proba")
     def predict_log_proba(self, X) -> np.ndarray:
-        """The estimator's own log probabilities, (n, 2)."""
+        """The estimator's own log probabilities, (n, k)."""
         check_is_fitted(self)
         return self.estimator_.predict_log_proba(X)
 
     @_has("decision_function")
     def decision_function(self, X) -> np.ndarray:
-        """The estimator's own decision function, (n,)."""
+        """The estimator's own decision function, (n,) or (n, k)."""
         check_is_fitted(self)
         return self.estimator_.decision_function(X)
 
@@ -428,22 +347,22 @@ class RobustThresholdClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimat
         if not np.isin(y, self.classes_).all():
             raise invalid("y", y, f"labels of the classes {self.classes_.tolist()}")
         weight = None if sample_weight is None else check_sample_weight(sample_weight, X)
-        case = self._case(X, y, self.classes_.tolist(), weight, amount)
-        case = case.moved(self._intervals(self.estimator_, X, y, case, self.threat_))
-        clean, worst = costs_at(case, *self.refer_band_)
+        case = self._ways.stakes_of(self, X, y, self.classes_.tolist(), weight, amount)
+        look, offsets = self._ways.look, getattr(self, "offsets_", None)
+        case = look(self, self.estimator_, X, y, case, self.threat_)
+        if offsets is not None:
+            case = look(self, self.estimator_, X, y, case, self.threat_, offsets)
+        clean, worst = self._ways.costs(self, case)
         return tuple(float(np.average(part, weights=case.weight)) for part in (clean, worst))
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         inner = get_tags(self.estimator)
-        tags.classifier_tags.multi_class = False
         tags.input_tags.allow_nan = inner.input_tags.allow_nan
         tags.input_tags.three_d_array = inner.input_tags.three_d_array
         return tags
 
 
-def _fold(model, X, y, case: Stakes, threat, weight, train: np.ndarray, test: np.ndarray):
-    """The work of one process: train on a part of the rows, look at the others."""
-    part = None if weight is None else weight[train]
-    estimator = model._trained(some_rows(X, train), y[train], part)
-    return model._intervals(estimator, some_rows(X, test), y[test], case, threat)
+def _ways_of(classes: np.ndarray):
+    """The module that knows what to do with so many classes: two thresholds, or an offset for each."""
+    return _two if len(classes) == 2 else _many

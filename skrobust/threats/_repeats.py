@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from scipy import stats
 from sklearn.utils import check_random_state
 
 from skrobust._compat import import_extra
@@ -125,7 +126,8 @@ def radius_from_repeats(
     share : float
         Share of the measurements that the radius is to hold, in (0, 1).
     confidence : float
-        How sure this is: the radius is the upper limit of a bootstrap over items.
+        How sure this is: the radius is the upper limit of a bootstrap over items, or the tolerance
+        limit of as many lengths as there are degrees of freedom, whichever is larger.
     between : {"repeats", "truth"}
         ``"repeats"``: between one measurement and another of the same item, which is what happens
         to a row that is measured again (for normal noise longer by the square root of 2).
@@ -157,7 +159,8 @@ def radius_from_repeats(
     Pairs (and residuals) of an item count by its degrees of freedom, so that both ways agree with
     the pooled variance. The bootstrap draws whole items, for measurements of one item share their
     mean, finds scale and radius on the draw, and sees by which factor these fall short on the items
-    that it drew from. Without a normal distribution, ``log(1 - confidence) /
+    that it drew from. With few items its upper limit falls short; an order statistic of the lengths
+    does not, and holds for independent lengths of any law. Without a normal distribution, ``log(1 - confidence) /
     log(share)`` items are needed to say anything (Wilks 1941): 59 for 95% and 95%.
 
     Examples
@@ -213,10 +216,14 @@ def radius_from_repeats(
     ratios = [ratio(count) for count in samples]
     tail = (1 - confidence) / 2
     low, high, radius = estimate * np.quantile(ratios, [tail, 1 - tail, confidence])
+    if distribution == "empirical":
+        level = _tolerance_level(len(values) - n_items, share, confidence)
+        radius = max(radius, _quantile(length, weight, level))
+    radius = max(radius, estimate)
     return MeasuredRadius(
-        radius=float(max(radius, estimate)),
+        radius=float(radius),
         estimate=float(estimate),
-        interval=(float(low), float(high)),
+        interval=(float(low), float(max(high, radius))),
         scale=scale,
         noisy=noisy,
         reliability=_reliability(values, pooled),
@@ -237,16 +244,22 @@ def _law(seen: Any, kind: Any, share: float, distribution: str, n_items: int, ra
         return _norm(kind, seen.steps), seen.weight, lambda count: _ratio(seen, count, kind, share)
     normal = random.normal(size=(N_DRAWS, seen.steps.shape[1]))
     length = _norm(kind, normal @ _root(seen, np.ones(n_items)).T)
-    return (
-        length,
-        np.ones(len(length)),
-        lambda count: _normal_ratio(seen, count, kind, share, normal),
-    )
+    ratio = lambda count: _normal_ratio(seen, count, kind, share, normal)
+    return length, np.ones(len(length)), ratio
+
+
+def _tolerance_level(n: int, share: float, confidence: float) -> float:
+    """Which quantile of n lengths holds ``share`` of all lengths with ``confidence`` (Wilks 1941).
+
+    >>> _tolerance_level(100, 0.9, 0.95)
+    0.96
+    """
+    return float(min(1.0, (stats.binom.ppf(confidence, n, share) + 1) / n))
 
 
 def _items(X: Any, groups: Any) -> np.ndarray:
     if isinstance(groups, str):
-        known = [str(name) for name in getattr(X, "columns", [])]
+        known = list(map(str, getattr(X, "columns", [])))
         if groups not in known:
             raise invalid("groups", groups, f"a column of X (one of {known[:10]}), or an array")
         groups = X[groups]
