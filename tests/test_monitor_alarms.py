@@ -10,6 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neural_network import MLPClassifier
 
 from skrobust import LpBall, RobustnessMonitor, worst_case
+from skrobust.metrics._rows import Rows
 from skrobust.monitoring._reasons import start_of
 from skrobust.monitoring._sequential import (
     CELLS,
@@ -20,6 +21,7 @@ from skrobust.monitoring._sequential import (
     is_sure,
     ranks,
 )
+from skrobust.monitoring._setup import watch
 from skrobust.monitoring._windows import State
 
 MIX = np.random.default_rng(0).normal(size=(6, 6))
@@ -223,25 +225,52 @@ def test_large_models_have_the_margins_of_a_fifth_computed():
     assert watcher.frame("now").set_index("stream").n["robust error"] == 80
 
 
-def test_models_without_a_slope_are_asked_for_labelled_rows_only():
+def test_models_without_a_slope_are_asked_at_four_places_near_a_fifth_and_for_labelled_rows():
     forest = RandomForestClassifier(10, random_state=0).fit(X_TRAIN, Y_TRAIN)
     watcher, asked = monitor(forest, Y_REF), []
     ask = watcher.probe_.ask
     watcher.probe_.ask = lambda X: (asked.append(len(X)), ask(X))[1]
     watcher.update(X_NEW[:400], outputs=forest.predict_proba(X_NEW[:400]))
-    assert asked == []
-    assert (watcher.frame("now").set_index("stream").n[["margin", "suspicion"]] == 400).all()
-    state = watcher.label(range(100, 200), Y_NEW[100:200])
-    assert asked == [100] and state.n_labelled == 100
+    assert asked == [4 * 100]
+    assert (watcher.frame("now").set_index("stream").n[["margin", "suspicion"]] == 100).all()
+    watcher.update(X_NEW[400:480], outputs=forest.predict_proba(X_NEW[400:480]))
+    del asked[:]
+    state = watcher.label(range(400, 480), Y_NEW[400:480])
+    assert asked == [80] and state.n_labelled == 80
     table = watcher.frame("rows").set_index("id")
-    known = table.dropna(subset=["label"])
-    assert len(known) == 100 and known["near"].isin([True, False]).all()
+    known = table.dropna(subset=["label"]).loc[[str(number) for number in range(400, 480)]]
+    assert len(known) == 80 and known["near"].isin([True, False]).all()
     assert table[table["label"].isna()]["near"].isna().all()  # flagged ones: nobody asked
-    wrong = forest.predict(X_NEW[100:200]) != Y_NEW[100:200]
+    wrong = forest.predict(X_NEW[400:480]) != Y_NEW[400:480]
     now = watcher.frame("now").set_index("stream")
     assert now["mean"]["error"] == pytest.approx(wrong.mean())
     either = wrong | known["near"].to_numpy(dtype=bool)
     assert now["mean"]["robust error"] == pytest.approx(either.mean())
+
+
+@pytest.mark.filterwarnings("ignore::skrobust.exceptions.BlackBoxWarning")
+def test_attacked_rows_of_a_forest_are_suspicious():
+    """They stop just beyond the boundary, where random steps lead back; usual rows do not."""
+    forest = RandomForestClassifier(20, random_state=0).fit(X_TRAIN, Y_TRAIN)
+    watcher = monitor(forest)
+    attacked = worst_case(
+        forest, X_NEW[:150], Y_NEW[:150], radius=0.2, threat=THREAT, random_state=0
+    )
+    fooled = attacked.broken & (forest.predict(X_NEW[:150]) == Y_NEW[:150])
+    assert fooled.sum() > 20
+    moved = attacked.X[fooled]
+    seen = [
+        watch(watcher._setup, watcher.probe_, Rows(part), part, seed=1).suspicion
+        for part in (moved, X_NEW[150:950])
+    ]
+    limit = np.quantile(seen[1], 0.95)
+    assert (seen[0] > limit).mean() > 0.6  # chance: 0.05
+
+
+def test_answers_of_another_kind_than_those_of_fit_are_refused():
+    for outputs in (MODEL.predict(X_NEW[:60]), MODEL.decision_function(X_NEW[:60])):
+        with pytest.raises(ValueError, match="outputs=.* is not valid.*predict_proba"):
+            monitor().update(X_NEW[:60], outputs=outputs)
 
 
 def test_looks_of_one_update_are_those_one_by_one():

@@ -100,7 +100,7 @@ def _nearness(monitor: Any, x: np.ndarray, kept: np.ndarray) -> np.ndarray:
     rows = monitor._plain_rows()
     part = Answers(*(field[missing] for field in _answers(monitor._setup, kept)))
     values = x[missing].astype(rows.values.dtype, copy=False)
-    near[missing] = probe.margins(values, rows, part, 0).near
+    near[missing] = probe.near(values, rows, part)
     return near
 
 

@@ -77,8 +77,8 @@ class RobustnessMonitor(Life, BaseEstimator):
     -----
     Ranks: Vovk, Gammerman & Shafer (2005); betting on them: Volkhonskiy et al. (2017), Vovk (2021);
     averages of such processes: Vovk & Wang (2021). Of models without a gradient (trees, neighbours)
-    ``"margin"`` is the gap between the two best scores and ``"suspicion"`` knows no direction: small
-    attacks on them go unseen until labels come. Rows that depend on their neighbours in time are not
+    ``"margin"`` is the gap between the two best scores and ``"suspicion"`` asks whether the score falls
+    at random places close by, as it does where an attack has stopped just beyond the boundary. Rows that depend on their neighbours in time are not
     exchangeable: the monitor will say so, rightly.
 
     Examples
@@ -180,8 +180,8 @@ class RobustnessMonitor(Life, BaseEstimator):
         ids : sequence of n names, optional
             To give labels by, later; by default the rows are numbered 0, 1, ... as they come.
         outputs : array, optional
-            What the model answered (class probabilities, decision function or labels; values of a
-            regressor), so that it need not be asked again.
+            What the model answered, so that it need not be asked again: class probabilities; of models
+            without them decision function or labels; values of a regressor.
 
         Returns
         -------

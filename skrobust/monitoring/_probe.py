@@ -19,6 +19,7 @@ __all__ = ["Answers", "Margins", "Probe", "Shape"]
 
 SMALL = 10_000  # numbers that a model is made of
 FAR = 1e6  # steps to a boundary that no slope leads to
+SHAKES = 0.05, 0.1, 0.2, 0.4  # one random place each, within so much of the radius, without a slope
 
 
 class Answers(NamedTuple):
@@ -34,12 +35,15 @@ class Margins(NamedTuple):
     ``distance``: to the boundary, in steps of the threat, to first order (without a gradient: the
     gap between the two best scores); of a regressor minus how far the output moves within the
     radius. ``near``: 1 if one gradient step (or a random one) within the radius changes the class,
-    0 if not, NaN where nobody asked. ``push``: the movement within the radius that speaks most for the present answer.
+    0 if not, NaN where nobody asked. ``push``: the movement within the radius that speaks most for
+    the present answer. ``drop``, without a gradient: by how much the score of the answer falls at random
+    places close by.
     """
 
     distance: np.ndarray
     near: np.ndarray
-    push: np.ndarray | None
+    push: np.ndarray | None = None
+    drop: np.ndarray | None = None
 
 
 class Shape(NamedTuple):
@@ -125,6 +129,13 @@ class Probe:
         if self.response == "decision_function" and outputs.dtype.kind == "f":
             both = np.column_stack([-outputs.ravel(), outputs.ravel()])
             return Answers(both.argmax(axis=1), both)
+        if self.response != "predict" or outputs.size != n:
+            raise invalid(
+                "outputs", f"<{outputs.dtype} of shape {outputs.shape}>",
+                f"what {self.response}() of the model returns, as in fit",
+                "Others have another confidence, and that would look like a change. Without outputs= "
+                "the monitor asks the model itself.",
+            )  # fmt: skip
         codes = self.coded(outputs.reshape(n))
         return Answers(codes, np.eye(len(self.classes))[codes])
 
@@ -143,17 +154,19 @@ class Probe:
         return self.view is not None and self.view.differentiable
 
     @property
-    def is_free(self) -> bool:
-        """Whether margins cost no more than the answers: gaps between scores."""
-        return not self.has_slope and not self.regression
-
-    @property
     def is_small(self) -> bool:
-        """Whether margins cost little: gaps, or slopes of a model of few numbers."""
+        """Whether margins cost little: slopes of a model of few numbers."""
         if not self.has_slope:
-            return self.is_free
+            return False
         module = self.view.module
         return sum(t.numel() for t in (*module.parameters(), *module.buffers())) <= SMALL
+
+    def near(self, values: np.ndarray, rows: Rows, answers: Answers) -> np.ndarray:
+        """That field of :meth:`margins`, for rows whose label came late."""
+        region = None if self.has_slope else self._region_of(values)
+        if region is None:
+            return self.margins(values, rows, answers, 0).near
+        return self._near_by_chance(rows, answers, 0, np.ones(len(values), dtype=bool), region)
 
     def margins(
         self, values: np.ndarray, rows: Rows, answers: Answers, seed, asked: Any = None
@@ -168,7 +181,10 @@ class Probe:
         if region is not None:
             return self._margins(values, rows, answers, seed, asked, region)
         inside = self._inside(values)
-        found = Margins(np.zeros(len(values)), 1.0 - inside, np.zeros_like(values, dtype=float))
+        n = len(values)
+        push = np.zeros_like(values, dtype=float) if self.has_slope else None
+        drop = None if self.has_slope or self.regression else np.zeros(n)
+        found = Margins(np.zeros(n), 1.0 - inside, push, drop)
         if inside.any():
             part = Answers(*(field[inside] for field in answers))
             region = self._region_of(values[inside])
@@ -242,21 +258,41 @@ class Probe:
         return outputs.gather(1, code)[:, 0] - others
 
     def _by_chance(self, rows: Rows, answers: Answers, seed, asked, region) -> Margins:
-        """Without a slope: the gap of the scores, and a random place within the radius."""
-        n, change = len(answers.answer), None
-        wanted = np.ones(n, dtype=bool) if self.regression else asked
+        """Without a slope: the gap of the scores, and random places within the radius."""
+        wanted = np.ones(len(asked), dtype=bool) if self.regression else asked
+        near = self._near_by_chance(rows, answers, seed, wanted, region)
+        if self.regression:
+            return Margins(-near, np.zeros(len(asked)))
+        best = np.sort(answers.score, axis=1)
+        gap = best[:, -1] - best[:, -2] if best.shape[1] > 1 else best[:, -1]
+        return Margins(gap, near, drop=self._drop(rows, answers, seed, region))
+
+    def _near_by_chance(self, rows: Rows, answers: Answers, seed, wanted, region) -> np.ndarray:
+        """Whether the class changes at one random place (of a regressor: by how much the output does)."""
+        near = np.full(len(wanted), np.nan)
         if wanted.any():
             generator = torch.Generator().manual_seed(int(seed))
             moved = to_numpy(region.realize(region.sample(generator)))[wanted]
             other = self.answers(rows.wrap(moved)).answer
             change = np.abs(other - answers.answer[wanted]).reshape(len(moved), -1).max(axis=1)
-        if self.regression:
-            return Margins(-change, np.zeros(n), None)
-        near = np.full(n, np.nan)
-        near[wanted] = 0 if change is None else change > 0
-        best = np.sort(answers.score, axis=1)
-        gap = best[:, -1] - best[:, -2] if best.shape[1] > 1 else best[:, -1]
-        return Margins(gap, near, None)
+            near[wanted] = change if self.regression else change > 0
+        return near
+
+    def _drop(self, rows: Rows, answers: Answers, seed, region) -> np.ndarray:
+        """An attack stops just beyond the boundary, in a place that random steps leave again.
+
+        So there the score of the answer falls, and at usual rows it falls as often as it rises (Roth et al.
+        2019, arXiv 1902.04818, use the same sign for networks).
+        """
+        generator = torch.Generator().manual_seed(int(seed) + 1)
+        moved = []
+        for share in SHAKES:
+            close = self.threat.region(region.x, max(share * self.radius, 1e-12))
+            moved.append(to_numpy(close.realize(close.sample(generator))))
+        scores = self.answers(rows.wrap(np.concatenate(moved))).score
+        own = answers.answer[:, None]
+        there = scores.reshape(len(SHAKES), len(own), -1).mean(axis=0)
+        return np.take_along_axis(answers.score - there, own, axis=1)[:, 0]
 
     def _response(self, rows: Rows) -> str:
         """The richest answer that decides as ``predict`` does."""

@@ -141,16 +141,22 @@ def suspicion_of(
 
     ``-log P(off the data so far) - log P(so near the boundary)`` by the shares among ``known``
     reference rows. Off the data means: in the very direction that an attacker would have pushed the
-    row to get its present answer; without a gradient, in any direction.
+    row to get its present answer (of a regressor without a gradient: in any direction). Of a classifier
+    without a gradient it is ``-log P(the score falls so much at random places close by)``.
     """
-    if margins.push is None:
-        off, pushed = shape.length(values), np.zeros(len(values))
+    none = np.zeros(len(values))
+    if margins.drop is not None:
+        off, pushed = margins.drop, none
+    elif margins.push is None:
+        off, pushed = shape.length(values), none
     else:
         off, pushed = shape.along(values, margins.push)
     if known is None:
-        return np.zeros(len(off)), off, pushed
+        return none, off, pushed
     far, near = known  # sorted
     rarer = (len(far) - np.searchsorted(far, off, side="left") + 1) / (len(far) + 1)
+    if margins.drop is not None:
+        return -np.log(rarer), off, pushed
     nearer = (np.searchsorted(near, margins.distance, side="right") + 1) / (len(near) + 1)
     return -np.log(rarer) - np.log(nearer), off, pushed
 
