@@ -9,8 +9,8 @@ The .ts files are those of the UCR and UEA archives that aeon's wheel carries (`
 from the files beside them that are stretched to one length (``_eq``). Train and test part are joined, and
 40% held out by the seed. Radii are in standard deviations of the whole series.
 
-"plain" is smoothing=0, "free .5" the default with the free step of half the radius that images have,
-"margins" with its step climbing the margin of the label, "ten steps" attack=PGD(n_steps=10) with the default
+"plain" is smoothing=0, "free .5" the divergence with the free step of half the radius that images have,
+"divergence" with its step climbing the divergence, not the margin of the label, "ten steps" attack=PGD(n_steps=10) with the default
 smoothing. Cells are clean / robust accuracy, the latter under attack="auto" on the held-out rows, means over
 the seeds, in percent. "price" is CPU seconds of a fit over the plain fit's of the same seed, median; "points"
 robust accuracy of the default minus that of ten steps, mean and from the least to the largest.
@@ -49,7 +49,7 @@ WAYS = {
     "lr .001": {"lr": 1e-3},
     "lr .005": {"lr": 5e-3},
     "free .5": {"attack": Single(free_step=0.5, verify=False)},
-    "margins": {"attack": Single(margins=True, verify=False)},
+    "divergence": {"attack": Single(verify=False)},
     "ten steps": {"attack": PGD(n_steps=10)},
 }  # fmt: skip
 PRICED = ("default", "ten steps")

@@ -80,13 +80,14 @@ class Defaults(NamedTuple):
     smoothing: float
     lr: float
     steps: int  # of the optimiser
-    free_step: float = 0.0  # of attack="single"
+    free_step: float = 0.0  # of attack="single", as the next
+    margins: bool = False
 
 
 # Chosen by measurement: docs/guide/training.md says how.
 DEFAULTS = {
     1: Defaults(smoothing=1.0, lr=5e-3, steps=1000),  # tables
-    2: Defaults(smoothing=2.0, lr=2e-3, steps=2000),  # series
+    2: Defaults(smoothing=2.0, lr=2e-3, steps=2000, margins=True),  # series
     3: Defaults(smoothing=4.0, lr=2e-3, steps=2000, free_step=0.5),  # images
 }
 # Of networks that are trained on their bounds: the radius grows slowly, from nothing.
@@ -112,12 +113,13 @@ def training_attack(attack, n_axes: int) -> Attack:
 
     >>> training_attack("single", n_axes=1), training_attack("pgd", n_axes=3)
     (Single(verify=False), PGD())
-    >>> training_attack("auto", n_axes=3).free_step
-    0.5
+    >>> training_attack("auto", n_axes=2), training_attack("auto", n_axes=3)
+    (Single(margins=True, verify=False), Single(free_step=0.5, verify=False))
     """
     found = check_attack(attack, purpose="train")
     if isinstance(attack, str) and isinstance(found, Single):
-        found.set_params(free_step=DEFAULTS[min(max(n_axes, 1), 3)].free_step)
+        known = DEFAULTS[min(max(n_axes, 1), 3)]
+        found.set_params(free_step=known.free_step, margins=known.margins)
     return found
 
 
