@@ -475,12 +475,14 @@ def test_the_next_search_begins_a_free_step_on(side):
 
 
 def test_free_steps_are_for_images_unless_somebody_asks():
-    X = np.random.default_rng(0).random((16, 1, 8, 8))
+    X = np.random.default_rng(0).random((16, 1, 16, 16))
     y = np.arange(16) % 2
     options = dict(max_epochs=1, batch_size=16, radius=0.1, random_state=0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RobustnessWarning)  # one epoch on noise
         assert RobustClassifier(**options).fit(X, y).net_.attack.free_step == 0.5
         assert RobustClassifier(**options).fit(X[:, 0, 0], y).net_.attack.free_step == 0
+        assert RobustClassifier(**options).fit(X[..., :8, :8], y).net_.attack.free_step == 0
+        assert RobustClassifier(**options).fit(X[:, 0], y).net_.attack.margins  # series
         chosen = RobustClassifier(attack=Single(free_step=0.1, verify=False), **options).fit(X, y)
     assert chosen.net_.attack.free_step == 0.1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, prod
 from typing import NamedTuple
 
 import numpy as np
@@ -90,6 +90,7 @@ DEFAULTS = {
     2: Defaults(smoothing=2.0, lr=2e-3, steps=2000, margins=True),  # series
     3: Defaults(smoothing=4.0, lr=2e-3, steps=2000, free_step=0.5),  # images
 }
+TINY = 256  # numbers of an image below which the free step costs more than it brings
 # Of networks that are trained on their bounds: the radius grows slowly, from nothing.
 BOUNDED = {
     1: DEFAULTS[1],
@@ -108,18 +109,19 @@ def encloses(attack) -> bool:
     return bool(getattr(check_attack(attack, purpose="train"), "encloses", False))
 
 
-def training_attack(attack, n_axes: int) -> Attack:
+def training_attack(attack, row_shape: tuple[int, ...]) -> Attack:
     """The attack to train with; of "auto" and "single", what suits the kind of data.
 
-    >>> training_attack("single", n_axes=1), training_attack("pgd", n_axes=3)
+    >>> training_attack("single", (5,)), training_attack("pgd", (1, 28, 28))
     (Single(verify=False), PGD())
-    >>> training_attack("auto", n_axes=2), training_attack("auto", n_axes=3)
+    >>> training_attack("auto", (3, 50)), training_attack("auto", (1, 28, 28))
     (Single(margins=True, verify=False), Single(free_step=0.5, verify=False))
     """
     found = check_attack(attack, purpose="train")
     if isinstance(attack, str) and isinstance(found, Single):
-        known = DEFAULTS[min(max(n_axes, 1), 3)]
-        found.set_params(free_step=known.free_step, margins=known.margins)
+        known = DEFAULTS[min(max(len(row_shape), 1), 3)]
+        is_tiny = prod(row_shape) < TINY
+        found.set_params(free_step=0.0 if is_tiny else known.free_step, margins=known.margins)
     return found
 
 

@@ -165,9 +165,8 @@ def _end(x: Tensor, reach: Tensor, way: int) -> Tensor:
     Half a unit in the last place of a large ``x`` may be many percent of a small reach.
     """
     end = torch.add(x, reach, alpha=way)
-    past = (end - x) * way - reach
-    back = torch.nan_to_num(past.clamp(min=0)) * -way * 1e30  # any target beyond end will do
-    return torch.nextafter(end, end + back)
+    gone = end - x if way > 0 else x - end
+    return torch.where(gone > reach, torch.nextafter(end, x), end)
 
 
 def _without_nan(z: Tensor, x: Tensor) -> Tensor:
