@@ -225,23 +225,23 @@ def test_large_models_have_the_margins_of_a_fifth_computed():
     assert watcher.frame("now").set_index("stream").n["robust error"] == 80
 
 
-def test_models_without_a_slope_are_asked_at_four_places_near_a_fifth_and_for_labelled_rows():
+def test_models_without_a_slope_are_asked_near_a_window_and_for_labelled_rows():
     forest = RandomForestClassifier(10, random_state=0).fit(X_TRAIN, Y_TRAIN)
     watcher, asked = monitor(forest, Y_REF), []
     ask = watcher.probe_.ask
     watcher.probe_.ask = lambda X: (asked.append(len(X)), ask(X))[1]
     watcher.update(X_NEW[:400], outputs=forest.predict_proba(X_NEW[:400]))
-    assert asked == [4 * 100]
-    assert (watcher.frame("now").set_index("stream").n[["margin", "suspicion"]] == 100).all()
-    watcher.update(X_NEW[400:480], outputs=forest.predict_proba(X_NEW[400:480]))
+    assert asked == [3 * 50]
+    assert (watcher.frame("now").set_index("stream").n[["margin", "suspicion"]] == 50).all()
+    watcher.update(X_NEW[400:450], outputs=forest.predict_proba(X_NEW[400:450]))
     del asked[:]
-    state = watcher.label(range(400, 480), Y_NEW[400:480])
-    assert asked == [80] and state.n_labelled == 80
+    state = watcher.label(range(400, 450), Y_NEW[400:450])
+    assert asked == [50] and state.n_labelled == 50
     table = watcher.frame("rows").set_index("id")
-    known = table.dropna(subset=["label"]).loc[[str(number) for number in range(400, 480)]]
-    assert len(known) == 80 and known["near"].isin([True, False]).all()
+    known = table.dropna(subset=["label"]).loc[[str(number) for number in range(400, 450)]]
+    assert len(known) == 50 and known["near"].isin([True, False]).all()
     assert table[table["label"].isna()]["near"].isna().all()  # flagged ones: nobody asked
-    wrong = forest.predict(X_NEW[400:480]) != Y_NEW[400:480]
+    wrong = forest.predict(X_NEW[400:450]) != Y_NEW[400:450]
     now = watcher.frame("now").set_index("stream")
     assert now["mean"]["error"] == pytest.approx(wrong.mean())
     either = wrong | known["near"].to_numpy(dtype=bool)

@@ -111,6 +111,8 @@ class Life:
         """Rows of one update whose margins are computed; None: all that are looked at."""
         if self.max_rows_ is None or self.probe_.is_small:
             return None
+        if not self.probe_.has_slope:
+            return self.window  # several answers each
         return max(self.window, self.max_rows_ // CLOSE)
 
     def _newest(self, read: Callable) -> int:

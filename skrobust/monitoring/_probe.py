@@ -19,7 +19,7 @@ __all__ = ["Answers", "Margins", "Probe", "Shape"]
 
 SMALL = 10_000  # numbers that a model is made of
 FAR = 1e6  # steps to a boundary that no slope leads to
-SHAKES = 0.05, 0.1, 0.2, 0.4  # one random place each, within so much of the radius, without a slope
+SHAKES = 0.05, 0.1, 0.2  # one random place each, within so much of the radius, without a slope
 
 
 class Answers(NamedTuple):
@@ -284,11 +284,11 @@ class Probe:
         So there the score of the answer falls, and at usual rows it falls as often as it rises (Roth et al.
         2019, arXiv 1902.04818, use the same sign for networks).
         """
-        generator = torch.Generator().manual_seed(int(seed) + 1)
-        moved = []
-        for share in SHAKES:
-            close = self.threat.region(region.x, max(share * self.radius, 1e-12))
-            moved.append(to_numpy(close.realize(close.sample(generator))))
+        generator, x = torch.Generator().manual_seed(int(seed) + 1), region.x
+        moved = [
+            to_numpy(region.realize(torch.lerp(x, region.sample(generator), share)))
+            for share in SHAKES
+        ]
         scores = self.answers(rows.wrap(np.concatenate(moved))).score
         own = answers.answer[:, None]
         there = scores.reshape(len(SHAKES), len(own), -1).mean(axis=0)
