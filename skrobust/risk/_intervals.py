@@ -18,7 +18,7 @@ from skrobust.metrics._decisions import Pieces
 from skrobust.metrics._evaluation import Evaluation
 from skrobust.metrics._rows import quiet_names
 
-__all__ = ["Intervals", "score_intervals", "scores_of"]
+__all__ = ["Intervals", "climbed", "score_intervals", "scores_of"]
 
 RESPONSES = ("predict_proba", "decision_function")
 AGREES = 1e-5  # how far a proof's own score of a row may be from that of the model
@@ -130,14 +130,9 @@ def _ends(find: Callable, furthest: Callable, here: np.ndarray, far: np.ndarray)
     return found
 
 
-def _searched(evaluation, score, here: np.ndarray, far: np.ndarray, k: int, generator):
-    """The score of each row, moved towards class k as far as a search could."""
-    index = np.flatnonzero(far > 0)
-    if len(index) == 0:
-        return here
+def climbed(evaluation, marks: np.ndarray, index, far: np.ndarray, generator) -> np.ndarray:
+    """All rows, those of ``index`` moved to where ``marks`` (n, K) times the outputs is largest."""
     task = evaluation.task
-    marks = np.zeros((len(here), 2), dtype=np.int64)
-    marks[:, k], marks[:, 1 - k] = 1, -1
     marks = torch.as_tensor(marks, device=task.view.device)
     climb = Climb(None, Pieces(task), None)
     z, _, _ = evaluation.search(
@@ -147,6 +142,17 @@ def _searched(evaluation, score, here: np.ndarray, far: np.ndarray, k: int, gene
         far,
         generator,
     )
+    return z
+
+
+def _searched(evaluation, score, here: np.ndarray, far: np.ndarray, k: int, generator):
+    """The score of each row, moved towards class k as far as a search could."""
+    index = np.flatnonzero(far > 0)
+    if len(index) == 0:
+        return here
+    marks = np.zeros((len(here), 2), dtype=np.int64)
+    marks[:, k], marks[:, 1 - k] = 1, -1
+    z = climbed(evaluation, marks, index, far, generator)
     return score(evaluation.rows.like_given(z))
 
 

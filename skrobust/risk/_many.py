@@ -14,10 +14,8 @@ from skrobust._torch import to_numpy
 from skrobust.certificates._certify import settings_of
 from skrobust.certificates._check import find_prover
 from skrobust.exceptions import UnsupportedEstimatorError
-from skrobust.metrics._climbs import Climb
-from skrobust.metrics._decisions import Pieces
 from skrobust.metrics._evaluation import Evaluation
-from skrobust.risk._intervals import AGREES, scores_of
+from skrobust.risk._intervals import AGREES, climbed, scores_of
 from skrobust.risk._offsets import Chances, best_offsets, costs_of, decide
 from skrobust.risk._stakes import prices_of
 from skrobust.risk._sweep import rounding
@@ -114,19 +112,9 @@ def _with_human(score: np.ndarray, human: bool) -> np.ndarray:
 
 def _towards(evaluation: Evaluation, k: int, index, far, generator) -> np.ndarray:
     """All rows, those of ``index`` moved to where class k is ahead of the others by most."""
-    task = evaluation.task
-    marks = np.full((len(far), len(task.classes)), -1, dtype=np.int64)
+    marks = np.full((len(far), len(evaluation.task.classes)), -1, dtype=np.int64)
     marks[:, k] = 1
-    marks = torch.as_tensor(marks, device=task.view.device)
-    climb = Climb(None, Pieces(task), None)
-    z, _, _ = evaluation.search(
-        lambda part: climb.objective(marks, part, task.view),
-        evaluation.rows.values,
-        index,
-        far,
-        generator,
-    )
-    return z
+    return climbed(evaluation, marks, index, far, generator)
 
 
 def _proven(model, estimator, X, y, case: Chances, threat) -> Chances:
