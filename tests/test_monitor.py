@@ -78,7 +78,8 @@ def test_change_is_found_with_its_cause(kind):
     reason = state.reasons[0]
     assert reason.cause == cause and name in reason.features and reason.action == action
     assert cause in reason and repr(name) in reason and reason.advice
-    assert 100 <= reason.since <= 2000
+    # 500 of the rows looked at came before; where a sixth is attacked the beginning is less exact
+    assert (100 if kind == "attack" else 300) <= reason.since <= 2000
 
 
 def test_the_same_stays_quiet_in_batches_of_any_size():
