@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from skrobust.monitoring._bins import Bins, coded, counted
+from skrobust.monitoring._bins import Bins, Coder, counted
 from skrobust.monitoring._sequential import (
     CELLS,
     MASS,
@@ -89,7 +89,7 @@ def stream(seed, *, n=1500, change=None, shift=0.0, side="both", naive=False, si
     if change is not None:
         values[600 + change :] += shift
     bins = [Bins.of(values[:300, 0], False)]
-    codes = coded(bins, values, np.ones(values.shape, dtype=bool))
+    codes = Coder.of(bins).codes(values, np.ones(values.shape, dtype=bool))
     pools = counted(bins, codes[300:600])
     evidence, peak, when = Evidence.fresh([side]), 0.0, np.inf
     for low in range(0, n, size):

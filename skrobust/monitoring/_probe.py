@@ -13,7 +13,8 @@ from skrobust.exceptions import invalid
 from skrobust.metrics._rows import Rows, quiet_names
 from skrobust.metrics._tasks import is_regression
 from skrobust.metrics._view import torch_view
-from skrobust.threats import Threat
+from skrobust.monitoring._slopes import lead, map_of, slope_of
+from skrobust.threats import BallRegion, LpBall, Threat
 
 __all__ = ["Answers", "Margins", "Probe", "Shape"]
 
@@ -71,7 +72,7 @@ class Shape(NamedTuple):
         return self._replace(precision=precision)
 
     def steps(self, values: np.ndarray) -> np.ndarray:
-        return np.nan_to_num((values.reshape(len(values), -1) - self.center) / self.scale)
+        return finite((values.reshape(len(values), -1) - self.center) / self.scale)
 
     def length(self, values: np.ndarray) -> np.ndarray:
         """Mahalanobis length of each row."""
@@ -84,9 +85,9 @@ class Shape(NamedTuple):
         In standard errors (the likelihood ratio test of Gaussian rows moved by a multiple of the
         push), and that multiple itself.
         """
-        z, u = self.steps(values), np.nan_to_num(push.reshape(len(push), -1) / self.scale)
-        own = ((u @ self.precision) * u).sum(axis=1)
-        both = ((u @ self.precision) * z).sum(axis=1)
+        z, u = self.steps(values), finite(push.reshape(len(push), -1) / self.scale)
+        weighted = u @ self.precision
+        own, both = (np.einsum("ij,ij->i", weighted, part) for part in (u, z))
         own = np.where(own > 1e-12, own, np.inf)
         return both / np.sqrt(own), both / own
 
@@ -112,6 +113,8 @@ class Probe:
             self.classes, self.response = known.classes, known.response
         view = torch_view(estimator, rows)
         self.view = None if view is None or view.jumps else view
+        self._map = map_of(self.view, int(np.prod(rows.values.shape[1:])))
+        self._regions: dict[tuple, BallRegion] = {}
 
     def answers(self, given: Any, outputs: Any = None) -> Answers:
         """Ask the model; or take what it said before, ``outputs``."""
@@ -223,39 +226,34 @@ class Probe:
     ) -> Margins:
         if not self.has_slope:
             return self._by_chance(rows, answers, seed, asked, region)
+        x, answer = region.x, None if self.regression else answers.answer
         with self.view.evaluating():
-            x = region.x.detach().requires_grad_(True)
-            value = self._goal(self.view.forward(x), answers.answer)
-            (slope,) = torch.autograd.grad(value.sum(), x)
-            slope, x, value = torch.nan_to_num(slope), x.detach(), value.detach()
+            value, slope = slope_of(self.view, self._map, x, answer)
             up, down = region.steepest(slope), region.steepest(-slope)
-            gain, loss = (_inner(slope, part) for part in (up - x, x - down))
-            push = np.nan_to_num(to_numpy(up - x))
+            push, loss = up - x, _inner(slope, x - down)
             if self.regression:
-                distance = -to_numpy(torch.maximum(gain, loss))
-                return Margins(distance, np.zeros(len(values)), push)
+                distance = -to_numpy(torch.maximum(_inner(slope, push), loss))
+                return Margins(distance, np.zeros(len(values)), finite(to_numpy(push)))
             near = np.full(len(values), np.nan)
             if asked.any():
                 with torch.no_grad():
                     outputs = self.view.forward(down[torch.as_tensor(asked)])
-                    near[asked] = to_numpy(self._goal(outputs, answers.answer[asked]) <= 0)
-            steps = self.radius * to_numpy(value) / np.maximum(to_numpy(loss), 1e-300)
-        distance = np.where(to_numpy(loss) > 0, np.clip(steps, -FAR, FAR), FAR)
+                    near[asked] = to_numpy(lead(outputs, answer[asked]) <= 0)
+            push, loss = finite(to_numpy(push)), to_numpy(loss)
+            steps = self.radius * to_numpy(value) / np.maximum(loss, 1e-300)
+        distance = np.where(loss > 0, np.clip(steps, -FAR, FAR), FAR)
         return Margins(distance, near, push)
 
     def _region(self, x: torch.Tensor) -> Any:
-        return self.threat.region(x, max(self.radius, 1e-12))
-
-    def _goal(self, outputs: torch.Tensor, answer: np.ndarray) -> torch.Tensor:
-        """Logit of the answer minus the best other one; of a regressor the sum of its outputs."""
-        outputs = outputs.reshape(len(outputs), -1)
-        if self.regression:
-            return outputs.sum(dim=1)
-        if outputs.shape[1] == 1:
-            outputs = torch.cat([torch.zeros_like(outputs), outputs], dim=1)
-        code = torch.as_tensor(np.maximum(answer, 0), device=outputs.device)[:, None]
-        others = outputs.scatter(1, code, -torch.inf).amax(dim=1)
-        return outputs.gather(1, code)[:, 0] - others
+        """The threat's; what it says is read once, and serves all rows within the bounds."""
+        key = x.dtype, x.device, x.shape[1:]
+        known = self._regions.get(key)
+        if known is not None and known.holds(x):
+            return known.around(x)
+        region = self.threat.region(x, max(self.radius, 1e-12))
+        if type(self.threat) is LpBall and type(region) is BallRegion:
+            self._regions[key] = region.take(torch.zeros(1, dtype=torch.long, device=x.device))
+        return region
 
     def _by_chance(self, rows: Rows, answers: Answers, seed, asked, region) -> Margins:
         """Without a slope: the gap of the scores, and random places within the radius."""
@@ -317,7 +315,17 @@ class Probe:
 
 
 def _inner(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    found = (a * b).flatten(1).sum(dim=1)
+    if torch.isfinite(found.sum()):
+        return found
     return torch.nan_to_num(a * b).flatten(1).sum(dim=1)
+
+
+def finite(values: np.ndarray) -> np.ndarray:
+    """Zeros for what is missing; mostly nothing is, and a sum tells."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        whole = np.isfinite(values.sum())
+    return values if whole else np.nan_to_num(values)
 
 
 def _classes(estimator: Any, rows: Rows) -> list:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -38,9 +39,12 @@ CELLS = np.concatenate([[0.0], TAIL, np.linspace(0.1, 0.9, 17), 1 - TAIL[::-1], 
 N_CELLS = len(CELLS) - 1
 MASS = np.diff(CELLS)
 INNER = CELLS[1:-1]
+# all cells begin at multiples of 1 / 200: a table tells the cell
+CELL_OF = np.searchsorted(INNER, (np.arange(201) + 0.5) / 200)
 BLOCK = 16  # rows that are compared with each other directly
 MEMORY = 0.8  # per look, of the bet that learns
 SIDES = ("both", "up", "down")
+HUGE = 600.0  # logarithm of what a float holds with ease
 DOUBT = 0.1  # that a change is no larger than min_effect
 
 
@@ -71,45 +75,49 @@ def ranks(codes: np.ndarray, pools: np.ndarray, random: np.ndarray) -> np.ndarra
     padded = np.full((-(-n // size) * size, n_streams), -1, dtype=np.int64)
     padded[:n] = codes
     blocks = padded.reshape(-1, size, n_streams)
-    known = _known_before(blocks, pools)
-    below = np.cumsum(known, axis=2) - known
-    block, stream = np.ogrid[: len(blocks), :n_streams]
-    place = (block[:, None], stream[:, None], np.maximum(blocks, 0))
-    less, same = _earlier_in_block(blocks)
-    less = (below[place] + less).reshape(-1, n_streams)[:n]
-    same = (known[place] + same).reshape(-1, n_streams)[:n] + 1
-    seen = codes >= 0
-    total = pools.sum(axis=1) + np.cumsum(seen, axis=0) - seen + 1
-    found = np.where(seen, (less + random * same) / total, np.nan)
-    pools += _times(padded[None], pools.shape[1])[0]
-    return found
+    place, known = _known_before(blocks, pools)
+    less, same = _earlier_in_block(blocks, pools.shape[1])
+    less = less + (np.cumsum(known[:-1], axis=2) - known[:-1]).ravel()[place]
+    same = same + known.ravel()[place]
+    less, same = (part.reshape(-1, n_streams)[:n] for part in (less, same))
+    seen, total = codes >= 0, pools.sum(axis=1)
+    pools[:] = known[-1, :, 1:]
+    if seen.all():
+        return (less + random * (same + 1)) / (total + np.arange(1, n + 1)[:, None])
+    total = total + np.cumsum(seen, axis=0) - seen + 1
+    return np.where(seen, (less + random * (same + 1)) / total, np.nan)
 
 
-def _earlier_in_block(blocks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _earlier_in_block(blocks: np.ndarray, n_codes: int) -> tuple[np.ndarray, np.ndarray]:
     """How many rows before each one in its block (n_blocks, size, n_streams) are smaller, equal."""
-    size = blocks.shape[1]
-    codes = np.where(blocks >= 0, blocks, np.iinfo(np.int16).max).astype(np.int16)
+    size, kind = blocks.shape[1], np.int8 if n_codes < 127 else np.int16
+    codes = np.where(blocks >= 0, blocks, np.iinfo(kind).max).astype(kind)
     codes = np.ascontiguousarray(codes.swapaxes(0, 1))  # rows in front: neighbours are one slice
-    less, same = np.zeros((2, *codes.shape), dtype=np.int16)
+    less, same = np.zeros((2, *codes.shape), dtype=np.int8)
     for apart in range(1, size):
-        less[apart:] += codes[:-apart] < codes[apart:]
-        same[apart:] += codes[:-apart] == codes[apart:]
+        before, after = codes[:-apart], codes[apart:]
+        less[apart:] += (before < after).view(np.int8)
+        same[apart:] += (before == after).view(np.int8)
     return less.swapaxes(0, 1), same.swapaxes(0, 1)
 
 
-def _times(blocks: np.ndarray, n_codes: int) -> np.ndarray:
-    """How often each code occurs in each block (n_blocks, n_streams, n_codes)."""
+def _known_before(blocks: np.ndarray, pools: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where each code is counted, and how often it was seen before each block, and in the end.
+
+    The counts are (n_blocks + 1, n_streams, n_codes + 1): code -1 has a place too, always empty.
+    """
     n_blocks, _, n_streams = blocks.shape
-    width = n_codes + 1  # code -1 gets a place too, and loses it at once
+    width = pools.shape[1] + 1
     first = (np.arange(n_blocks)[:, None] * n_streams + np.arange(n_streams)) * width + 1
-    times = np.bincount((blocks + first[:, None]).ravel(), minlength=n_blocks * n_streams * width)
-    return times.reshape(n_blocks, n_streams, width)[:, :, 1:]
-
-
-def _known_before(blocks: np.ndarray, pools: np.ndarray) -> np.ndarray:
-    """How often each code was seen before each block (n_blocks, n_streams, n_codes)."""
-    times = _times(blocks, pools.shape[1])
-    return pools + np.cumsum(times, axis=0) - times
+    place = blocks + first[:, None]
+    times = np.bincount(place.ravel(), minlength=n_blocks * n_streams * width)
+    times = times.reshape(n_blocks, n_streams, width)
+    times[:, :, 0] = 0
+    known = np.empty((n_blocks + 1, n_streams, width), dtype=np.int64)
+    known[0, :, 0], known[0, :, 1:] = 0, pools
+    for k in range(n_blocks):
+        np.add(known[k], times[k], out=known[k + 1])
+    return place, known
 
 
 def cells_of(ranks: np.ndarray) -> np.ndarray:
@@ -118,10 +126,15 @@ def cells_of(ranks: np.ndarray) -> np.ndarray:
     ``ranks`` (..., n, n_streams); the result is (..., n_streams, N_CELLS).
     """
     *before, n, n_streams = ranks.shape
-    cell = np.searchsorted(INNER, ranks, side="right").reshape(-1, n, n_streams)
-    place = np.arange(len(cell))[:, None, None] * n_streams + np.arange(n_streams)
-    flat = (place * N_CELLS + cell)[~np.isnan(ranks).reshape(cell.shape)]
-    times = np.bincount(flat, minlength=len(cell) * n_streams * N_CELLS)
+    ranks = ranks.reshape(-1, n, n_streams)
+    first = np.arange(len(ranks))[:, None, None] * n_streams + np.arange(n_streams)
+    steps = ranks * (len(CELL_OF) - 1)
+    if there_is_nan := np.isnan(steps.sum()):
+        missing = np.isnan(steps)
+        steps[missing] = 0.0
+    place = first * N_CELLS + CELL_OF[steps.astype(np.intp)]
+    place = place[~missing] if there_is_nan else place.ravel()
+    times = np.bincount(place, minlength=len(ranks) * n_streams * N_CELLS)
     return times.reshape(*before, n_streams, N_CELLS)
 
 
@@ -210,40 +223,69 @@ class Evidence:
         Streams without ranks don't move. Returned is the logarithm of the evidence after each look,
         (n_looks, n_streams). One look may be given as (n_streams, N_CELLS).
 
-        ``S_t = exp(W_t) (S_0 + sum over s <= t of weight(s) / exp(W_{s-1}))`` with ``W_t`` what the
-        bets have won until then, so that all looks are one pass.
+        ``S_t = (S_{t-1} + weight(t)) * what the bets win at t``.
         """
         counts = counts if counts.ndim == 3 else counts[None]
         counted = counts.sum(axis=2)
         there = counted > 0
         weight = np.where(there, _start_weight(self.looks + np.cumsum(there, axis=0) - there), 0.0)
-        counts = counts.astype(np.float64)
-        won = np.concatenate([counts @ bets()[0].T, self._learning(counts, counted)], axis=2)
-        total = np.cumsum(won, axis=0)
-        with np.errstate(divide="ignore"):
-            starts = np.log(weight)[:, :, None] - (total - won)
-        sums = _log_cumsum(np.concatenate([self.log_sum[None], starts]))[1:] + total
+        won = counts.reshape(-1, N_CELLS).astype(np.float64) @ _logs()
+        won = won.reshape(*counted.shape, -1)
+        won[:, :, -1] = self._learning(counts, counted)
         placed = self.placed + np.cumsum(weight, axis=0)
-        self.log_sum, self.placed, self.looks = sums[-1], placed[-1], self.looks + there.sum(axis=0)
-        return self._log_value(sums, placed)
+        most = np.maximum(won.max(axis=2), 0.0).sum(axis=0)
+        far = most + np.maximum(self.log_sum.max(axis=1), 0.0) > HUGE
+        if not far.any():
+            value = self._grow(slice(None), won, weight, placed)
+        else:
+            value = np.empty(counted.shape)
+            for part, grow in ((~far, self._grow), (far, self._grow_in_logs)):
+                if part.any():
+                    value[:, part] = grow(part, won[:, part], weight[:, part], placed[:, part])
+        self.placed, self.looks = placed[-1], self.looks + there.sum(axis=0)
+        return value
+
+    def _grow(self, streams: Any, won: np.ndarray, weight, placed) -> np.ndarray:
+        """Log evidence after each look, of ``streams`` whose evidence a float holds."""
+        sums, now = np.exp(won), np.exp(self.log_sum[streams])
+        for k in range(len(sums)):
+            now = np.multiply(now + weight[k][:, None], sums[k], out=sums[k])
+        with np.errstate(divide="ignore"):
+            self.log_sum[streams] = np.log(now)
+        share = np.exp(_weights(self.LEARNING))[self.side[streams]]
+        return np.log(np.einsum("tkb,kb->tk", sums, share) + (1 - placed))
+
+    def _grow_in_logs(self, streams: Any, won: np.ndarray, weight, placed) -> np.ndarray:
+        """The same without a limit, slower."""
+        now, value = self.log_sum[streams], np.empty(placed.shape)
+        with np.errstate(divide="ignore"):
+            weight = np.log(weight)
+        for k in range(len(won)):
+            now = np.logaddexp(now, weight[k][:, None]) + won[k]
+            value[k] = self._log_value(now, placed[k], self.side[streams])
+        self.log_sum[streams] = now
+        return value
 
     def _learning(self, counts: np.ndarray, counted: np.ndarray) -> np.ndarray:
-        """What the bet that learns wins at each look (n_looks, n_streams, 1)."""
+        """What the bet that learns wins at each look (n_looks, n_streams)."""
         shares = (counts + 20 * MASS) / (counted + 20)[:, :, None]
         pace = np.where(counted > 0, 1 - MEMORY, 0.0)[:, :, None]
-        expected = np.empty(counts.shape)
+        keep, shares = 1 - pace, pace * shares
+        expected = np.empty((len(counts) + 1, *counts.shape[1:]))
+        expected[0] = self.learned
         for k in range(len(counts)):
-            expected[k] = self.learned
-            self.learned = self.learned + pace[k] * (shares[k] - self.learned)
-        won = counts * np.log(0.3 + 0.7 * expected / MASS)
-        return won.sum(axis=2, keepdims=True)
+            np.multiply(expected[k], keep[k], out=expected[k + 1])
+            expected[k + 1] += shares[k]
+        self.learned = expected[-1].copy()
+        expected = expected[:-1]
+        return np.einsum("tkc,tkc->tk", counts, np.log(0.3 + 0.7 * expected / MASS))
 
     def log_value(self) -> np.ndarray:
         """Logarithm of the evidence of each stream: 0 at the start, about 0 or less for ever."""
-        return self._log_value(self.log_sum, self.placed)
+        return self._log_value(self.log_sum, self.placed, self.side)
 
-    def _log_value(self, log_sum: np.ndarray, placed: np.ndarray) -> np.ndarray:
-        terms = log_sum + _weights(self.LEARNING)[self.side]
+    def _log_value(self, log_sum: np.ndarray, placed: np.ndarray, side: np.ndarray) -> np.ndarray:
+        terms = log_sum + _weights(self.LEARNING)[side]
         with np.errstate(divide="ignore"):
             rest = np.log1p(-placed)
         top = np.maximum(terms.max(axis=-1), rest)
@@ -254,16 +296,11 @@ class Evidence:
         self.log_sum[k], self.learned[k], self.looks[k], self.placed[k] = -np.inf, MASS, 0, 0.0
 
 
-def _log_cumsum(terms: np.ndarray) -> np.ndarray:
-    """Logarithms of the cumulative sums of exponentials, along the first axis."""
-    top = terms.max(axis=0)
-    first = np.maximum(terms[0], terms[min(1, len(terms) - 1)])
-    top[np.isneginf(top)] = 0.0
-    with np.errstate(divide="ignore"):
-        found = top + np.log(np.cumsum(np.exp(terms - top), axis=0))
-    far = top - first > 600  # exponentials would be 0: the slower way, for these alone
-    found[:, far] = np.logaddexp.accumulate(terms[:, far])
-    return found
+@lru_cache(1)
+def _logs() -> np.ndarray:
+    """Log densities as :func:`bets`, (N_CELLS, n_bets + 1): a column of zeros for the bet that learns."""
+    logs = bets()[0]
+    return np.ascontiguousarray(np.concatenate([logs, np.zeros((1, N_CELLS))]).T)
 
 
 @lru_cache(1)

@@ -12,7 +12,7 @@ import numpy as np
 
 from skrobust.exceptions import invalid
 from skrobust.metrics._rows import Rows
-from skrobust.monitoring._bins import Bins, coded, counted
+from skrobust.monitoring._bins import Bins, Coder, counted
 from skrobust.monitoring._probe import Answers, Probe, Shape
 from skrobust.monitoring._streams import (
     Stream,
@@ -87,6 +87,10 @@ class Setup:
     def log_weights(self) -> np.ndarray:
         """Logarithms of the streams' shares of the false-alarm rate."""
         return np.log([stream.weight for stream in self.streams])
+
+    @cached_property
+    def coder(self) -> Coder:
+        return Coder.of(self.bins)
 
     def to_bytes(self) -> bytes:
         words = {
@@ -218,7 +222,7 @@ SEEN = ("values", "seen")
 
 
 def _with_pools(setup: Setup, values: np.ndarray, seen: np.ndarray) -> Setup:
-    setup.pools = counted(setup.bins, coded(setup.bins, values, seen))
+    setup.pools = counted(setup.bins, setup.coder.codes(values, seen))
     with np.errstate(all="ignore"):
         setup.center = np.array([_mean(values[s, k]) for k, s in enumerate(seen.T)])
     setup.missing = np.array([np.isnan(values[s, k]).mean() for k, s in enumerate(seen.T)])

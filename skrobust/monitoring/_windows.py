@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from skrobust.monitoring._bins import coded
 from skrobust.monitoring._sequential import N_CELLS, Evidence, cells_of, ranks
 from skrobust.monitoring._setup import Setup
 
@@ -144,22 +143,24 @@ def _sizes(parts: list[slice]) -> list[int]:
 def _together(setup: Setup, state: State, values, seen, sizes: list[int], random) -> list[Record]:
     """Windows of ``sizes`` rows in one pass: all but the last are equally long."""
     n_streams = len(setup.streams)
-    places = np.flatnonzero(seen.any(axis=0))
+    there = seen.any(axis=0)
+    places = slice(None) if there.all() else np.flatnonzero(there)
     values, seen = values[:, places], seen[:, places]
-    codes = coded([setup.bins[k] for k in places], values, seen)
+    codes = setup.coder.codes(values, seen, places)
     pools = state.pools[places]
     found = ranks(codes, pools, random.random(codes.shape))
     state.pools[places] = pools
     counts = np.zeros((len(sizes), n_streams, N_CELLS), dtype=np.int64)
     numbers = np.full((len(sizes), n_streams, 5), np.nan)
     for group, part in _alike(sizes):
-        shape = (len(range(*group.indices(len(sizes)))), -1, len(places))
+        shape = (len(range(*group.indices(len(sizes)))), -1, values.shape[1])
         counts[group, places] = cells_of(found[part].reshape(shape))
         numbers[group, places, 1:4] = _summary(
             values[part].reshape(shape), seen[part].reshape(shape)
         )
     numbers[:, :, 0] = counts.sum(axis=2)
-    numbers[numbers[:, :, 0] == 0, 1:4] = np.nan
+    if not seen.all():
+        numbers[numbers[:, :, 0] == 0, 1:4] = np.nan
     numbers[:, :, 4] = _bet(setup, state, counts)
     return [Record(*both) for both in zip(numbers, counts, strict=True)]
 
@@ -189,15 +190,22 @@ def _summary(values: np.ndarray, seen: np.ndarray) -> np.ndarray:
 
     (n_windows, n, n_streams) to (n_windows, n_streams, 3).
     """
-    size, gone = values.shape[1], np.isnan(values)
-    n = np.maximum(seen.sum(axis=1), 1)
-    missing = (gone & seen).sum(axis=1)
-    present = np.where(gone | ~seen, 0.0, values)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        mean = present.sum(axis=1) / (n - missing)
+    size = values.shape[1]
+    if whole := bool(seen.all()) and not np.isnan(values.sum()):  # a sum is the cheapest way to tell
+        n, missing, mean = size, np.zeros(values[:, 0].shape), values.mean(axis=1)
+    else:
+        gone, n = np.isnan(values), np.maximum(seen.sum(axis=1), 1)
+        missing = (gone & seen).sum(axis=1)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            mean = np.where(gone | ~seen, 0.0, values).sum(axis=1) / (n - missing)
     # what is missing sorts to the end, and is equal to nothing
-    ordered = np.sort(np.where(seen, values, np.nan).swapaxes(1, 2), axis=2)
-    index = np.arange(1, size)
-    begin = np.where(ordered[..., 1:] != ordered[..., :-1], index, 0)
-    longest = (index - np.maximum.accumulate(begin, axis=2)).max(axis=2, initial=0) + 1
+    ordered = (values if whole else np.where(seen, values, np.nan)).swapaxes(1, 2).copy()
+    ordered.sort(axis=2)
+    again = ordered[..., 1:] == ordered[..., :-1]
+    longest = np.ones(missing.shape)
+    repeated = np.flatnonzero(again.any(axis=(0, 2)))
+    if len(repeated):
+        index = np.arange(1, size)
+        begin = np.where(again[:, repeated], 0, index)
+        longest[:, repeated] += (index - np.maximum.accumulate(begin, axis=2)).max(axis=2, initial=0)
     return np.stack([mean, missing / n, longest / n], axis=2)

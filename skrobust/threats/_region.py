@@ -116,6 +116,15 @@ class BallRegion(Region):
             return -none, none
         return torch.minimum(low, self.x), torch.maximum(high, self.x)
 
+    def holds(self, x: Tensor) -> bool:
+        """Whether rows ``x`` lie within the walls."""
+        low, high = self.room.low, self.room.high
+        return low is None or not bool(((x < low) | (x > high)).any())
+
+    def around(self, x: Tensor) -> BallRegion:
+        """The same ball and walls around other rows, of the same type and shape: of one radius."""
+        return BallRegion(self.norm, x, self.radius[:1].expand(len(x)), self.room)
+
     def take(self, rows: Tensor) -> BallRegion:
         limits = self.low[rows], self.high[rows]
         return BallRegion(self.norm, self.x[rows], self.radius[rows], self.room, limits)

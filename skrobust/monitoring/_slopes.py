@@ -1,0 +1,71 @@
+"""By how much the answer of a row leads, and the slope of that lead, from a torch view."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from skrobust.bridge import affine_map, is_affine
+from skrobust.metrics._view import View
+
+__all__ = ["Map", "lead", "map_of", "slope_of"]
+
+
+class Map(NamedTuple):
+    """An affine model: ``x @ weight.T + bias`` (weight (n_outputs, n_features))."""
+
+    weight: Tensor
+    bias: Tensor
+
+
+def map_of(view: View | None, n_features: int) -> Map | None:
+    """The model as a matrix; None if it is none, or if its numbers may still be trained."""
+    if view is None or view.module is None or any(True for _ in view.module.parameters()):
+        return None
+    if not is_affine(view.module):
+        return None
+    weight, bias = affine_map(view.module, n_features)
+    return Map(*(_both(part) for part in (weight, bias)))
+
+
+def _both(part: Tensor) -> Tensor:
+    """Two classes have one logit: that of the first is 0."""
+    part = part.detach()
+    return torch.cat([torch.zeros_like(part), part]) if len(part) == 1 else part
+
+
+def lead(outputs: Tensor, answer: np.ndarray | None) -> Tensor:
+    """Logit of the answer minus the best other one; of a regressor (None) the sum of its outputs."""
+    outputs = outputs.reshape(len(outputs), -1)
+    if answer is None:
+        return outputs.sum(dim=1)
+    if outputs.shape[1] == 1:
+        outputs = torch.cat([torch.zeros_like(outputs), outputs], dim=1)
+    own, other = _pair(outputs, answer)
+    return (outputs.gather(1, own) - outputs.gather(1, other))[:, 0]
+
+
+def _pair(outputs: Tensor, answer: np.ndarray) -> tuple[Tensor, Tensor]:
+    """Places (n, 1) of the answer, and of the best other output."""
+    own = torch.as_tensor(np.maximum(answer, 0), device=outputs.device)[:, None]
+    if outputs.shape[1] == 2:
+        return own, 1 - own
+    return own, outputs.detach().scatter(1, own, -torch.inf).argmax(dim=1, keepdim=True)
+
+
+def slope_of(
+    view: View, known: Map | None, x: Tensor, answer: np.ndarray | None
+) -> tuple[Tensor, Tensor]:
+    """The lead (n,) and its gradient (n, ...) at ``x``; one pass forward and one back."""
+    if known is not None and answer is not None:
+        outputs = torch.addmm(known.bias, x.flatten(1).double(), known.weight.T)
+        own, other = (places[:, 0] for places in _pair(outputs, answer))
+        slope = known.weight[own] - known.weight[other]
+        return lead(outputs, answer), slope.to(x.dtype).view_as(x)
+    x = x.detach().requires_grad_(True)
+    value = lead(view.forward(x), answer)
+    (slope,) = torch.autograd.grad(value.sum(), x)
+    return value.detach(), torch.nan_to_num(slope)
