@@ -56,15 +56,13 @@ def add(
     seq: int,
     ids: np.ndarray,
     values: np.ndarray,
-    outputs: np.ndarray | None,
     kept: np.ndarray,
 ) -> None:
     db.execute(
-        "INSERT INTO bundles VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO bundles VALUES (?, ?, ?, ?, ?, ?, NULL, ?)",
         (
             seq, life, len(ids), int(ids[0]), ids.astype(np.int64).tobytes(),
-            np.ascontiguousarray(values, dtype=np.float64).tobytes(),
-            None if outputs is None else np.ascontiguousarray(outputs).tobytes(), kept.tobytes(),
+            np.ascontiguousarray(values, dtype=np.float64).tobytes(), kept.tobytes(),
         ),
     )  # fmt: skip
 

@@ -91,7 +91,7 @@ class Ledger:
             memory.state = State.from_bytes(self.setup, data)
         memory.state.count.update(zip(LIVE, live, strict=True))
         self._before = memory.state.count["n_looks"]
-        return memory.state, {int(k): v for k, v in json.loads(words).items()}
+        return memory.state, _categories_of(words)
 
     def save(self, state: State, categories: dict[int, list]) -> None:
         memory = self.memory
@@ -101,7 +101,7 @@ class Ledger:
             self.db.execute(
                 "UPDATE states SET state = ? WHERE life = ?", (state.to_bytes(), self.life)
             )
-        words = json.dumps({str(k): list(v) for k, v in categories.items()})
+        words = json.dumps({str(k): list(v) for k, v in categories.items()}) if categories else "{}"
         self.db.execute(
             f"UPDATE counts SET version = ?, {' = ?, '.join(LIVE)} = ?, categories = ? WHERE life = ?",
             (memory.version, *(state.count[name] for name in LIVE), words, self.life),
@@ -146,9 +146,8 @@ class Ledger:
         if not single.all():
             part = np.flatnonzero(~single)
             ids = np.array([batch.ids[k] for k in part])
-            outputs = None if batch.outputs is None else batch.outputs[part]
-            values = batch.values[part]
-            _bundles.add(self.db, self.life, first, ids, values, outputs, kept[part])
+            # the answers that were handed over have served: what is kept of them is in `kept`
+            _bundles.add(self.db, self.life, first, ids, batch.values[part], kept[part])
             first += len(part)
         self._insert(batch, first, np.flatnonzero(single), marks)
 
@@ -266,3 +265,7 @@ class Ledger:
         missing = np.full(self.n_targets, np.nan)
         found = [missing if b is None else np.frombuffer(b) for b in blobs]
         return np.array(found).reshape(len(blobs), self.n_targets)
+
+
+def _categories_of(words: str) -> dict[int, list]:
+    return {} if words == "{}" else {int(k): v for k, v in json.loads(words).items()}

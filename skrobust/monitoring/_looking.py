@@ -32,7 +32,8 @@ def draw(n: int, at_most: int | None, random: np.random.Generator) -> np.ndarray
 def take_rows(monitor: Any, ledger: Ledger, state: State, batch: Batch, rows: Rows) -> None:
     """All waiting rows, in windows."""
     setup, probe, n = monitor._setup, monitor.probe_, len(batch)
-    labelled = any(stream.needs_labels for stream in setup.streams)
+    known = batch.known
+    labelled = setup.is_labelled and known.any()
     random = monitor._random(3, state.count["n_looks"])
     found = watch(
         setup, probe, rows, batch.values.astype(rows.values.dtype, copy=False), batch.outputs,
@@ -47,7 +48,7 @@ def take_rows(monitor: Any, ledger: Ledger, state: State, batch: Batch, rows: Ro
     seen = [(part.stop - part.start, before + part.stop) for part in parts]
     ledger.add_windows(state.count["n_looks"] - len(parts) + 1, "rows", seen, records)
     state.count["n_watched"] += n
-    state.count["n_judged"] += int(batch.known.sum())
+    state.count["n_judged"] += int(known.sum())
     ledger.looked(batch, found, found.suspicion >= setup.limit)
     if state.count["n_looks"] % 20 < len(parts):
         ledger.forget(monitor.keep_rows)

@@ -41,7 +41,7 @@ MASS = np.diff(CELLS)
 INNER = CELLS[1:-1]
 # all cells begin at multiples of 1 / 200: a table tells the cell
 CELL_OF = np.searchsorted(INNER, (np.arange(201) + 0.5) / 200)
-BLOCK = 16  # rows that are compared with each other directly
+BLOCK = 16  # rows that are compared with each other directly; of few rows half as many
 MEMORY = 0.8  # per look, of the bet that learns
 SIDES = ("both", "up", "down")
 HUGE = 600.0  # logarithm of what a float holds with ease
@@ -71,7 +71,7 @@ def ranks(codes: np.ndarray, pools: np.ndarray, random: np.ndarray) -> np.ndarra
     array([[3, 3]])
     """
     n, n_streams = codes.shape
-    size = min(BLOCK, n)
+    size = min(BLOCK if n > 200 else BLOCK // 2, n)
     padded = np.full((-(-n // size) * size, n_streams), -1, dtype=np.int64)
     padded[:n] = codes
     blocks = padded.reshape(-1, size, n_streams)

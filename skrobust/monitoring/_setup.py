@@ -72,6 +72,8 @@ class Setup:
 
     def columns_of(self, streams: np.ndarray) -> np.ndarray | None:
         """Mask of the columns behind some input streams (a mask of all streams); None if none is."""
+        if not streams.any():
+            return None
         n = int(np.prod(self.row_shape))
         inputs = np.array([s.group == "input" for s in self.streams])
         chosen = np.asarray(streams, dtype=bool)[inputs]
@@ -87,6 +89,11 @@ class Setup:
     def log_weights(self) -> np.ndarray:
         """Logarithms of the streams' shares of the false-alarm rate."""
         return np.log([stream.weight for stream in self.streams])
+
+    @cached_property
+    def is_labelled(self) -> bool:
+        """Whether errors can be watched."""
+        return any(stream.needs_labels for stream in self.streams)
 
     @cached_property
     def coder(self) -> Coder:

@@ -144,7 +144,8 @@ def _together(setup: Setup, state: State, values, seen, sizes: list[int], random
     """Windows of ``sizes`` rows in one pass: all but the last are equally long."""
     n_streams = len(setup.streams)
     there = seen.any(axis=0)
-    places = slice(None) if there.all() else np.flatnonzero(there)
+    every = len(there) == n_streams and there.all()
+    places = slice(None) if every else np.flatnonzero(there)
     values, seen = values[:, places], seen[:, places]
     codes = setup.coder.codes(values, seen, places)
     pools = state.pools[places]
@@ -159,7 +160,7 @@ def _together(setup: Setup, state: State, values, seen, sizes: list[int], random
             values[part].reshape(shape), seen[part].reshape(shape)
         )
     numbers[:, :, 0] = counts.sum(axis=2)
-    if not seen.all():
+    if not (every and seen.all()):
         numbers[numbers[:, :, 0] == 0, 1:4] = np.nan
     numbers[:, :, 4] = _bet(setup, state, counts)
     return [Record(*both) for both in zip(numbers, counts, strict=True)]

@@ -123,7 +123,8 @@ class BallRegion(Region):
 
     def around(self, x: Tensor) -> BallRegion:
         """The same ball and walls around other rows, of the same type and shape: of one radius."""
-        return BallRegion(self.norm, x, self.radius[:1].expand(len(x)), self.room)
+        limits = _box(x, self._reach_of_one, self.room)
+        return BallRegion(self.norm, x, self.radius[:1].expand(len(x)), self.room, limits)
 
     def take(self, rows: Tensor) -> BallRegion:
         limits = self.low[rows], self.high[rows]
@@ -146,6 +147,10 @@ class BallRegion(Region):
         return self.settle(self.x + self.scale * u.view_as(self.x))
 
     @cached_property
+    def _reach_of_one(self) -> Tensor:
+        return _reach(self.x, per_row(self.radius[:1], self.x), self.room)
+
+    @cached_property
     def _ball_and_box(self) -> tuple[Tensor, Tensor, Tensor]:
         radius = self.radius * (1 - 4 * torch.finfo(self.x.dtype).eps)  # room for rounding
         return radius, self._steps(self.low), self._steps(self.high)
@@ -155,11 +160,19 @@ def _limits(x: Tensor, radius: Tensor, room: Room) -> tuple[Tensor, Tensor]:
     """The smallest box around ball ∩ box: no coordinate goes further than ``radius`` steps."""
     if radius.stride(0) == 0:  # the same for all rows: let it broadcast
         radius = radius[:1]
-    radius = per_row(radius, x)
+    return _box(x, _reach(x, per_row(radius, x), room), room)
+
+
+def _reach(x: Tensor, radius: Tensor, room: Room) -> Tensor:
+    """``radius`` steps in the units of ``x``, rounded down."""
     reach = radius * room.scale
     if x.dtype != torch.float64:  # so that the budget holds when it is measured in float64 too
         reach = reach * (1 - torch.finfo(x.dtype).eps)
-    reach = torch.where(reach / room.scale > radius, torch.nextafter(reach, 0 * reach), reach)
+    return torch.where(reach / room.scale > radius, torch.nextafter(reach, 0 * reach), reach)
+
+
+def _box(x: Tensor, reach: Tensor, room: Room) -> tuple[Tensor, Tensor]:
+    """``reach`` to both sides, as far as walls and frozen features allow."""
     low = _end(x, reach if room.down is None else reach * room.down, -1)
     high = _end(x, reach if room.up is None else reach * room.up, 1)
     if room.low is not None:  # never past the row itself: bounds that were learned widen
