@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from skrobust.metrics._rows import Rows
+from skrobust.monitoring._budget import quickest
 
-__all__ = ["SHARE", "rows_for"]
+__all__ = ["SHARE", "prices_of", "rows_for"]
 
 SHARE = 0.1
 SAFETY = 0.8  # clocks are noisy
@@ -18,13 +19,7 @@ SAFETY = 0.8  # clocks are noisy
 def rows_for(monitor: Any, rows: Rows) -> int:
     """Measured with the reference as the batch, in processor time: cost of an update is
     ``a + b * rows looked at``. At least one window: fewer would only wait."""
-    from sklearn.base import clone
-
-    trial = clone(monitor, safe=False).set_params(store=None, max_rows=None)
-    trial.estimator, trial.random_state = monitor.estimator, 0
-    trial.__dict__.update(probe_=monitor.probe_, _like=monitor._like)
-    trial._begin(trial._opened(), monitor._setup, 0, "", {})
-    n = len(rows)
+    trial, n = _trial(monitor, None), len(rows)
     predict = _seconds(lambda: monitor.probe_.ask(rows.given))
     sizes = np.array([max(monitor.window, 50), 4 * max(monitor.window, 50)])
     parts = [rows.wrap(rows.values[np.arange(size) % n]) for size in sizes]
@@ -32,6 +27,31 @@ def rows_for(monitor: Any, rows: Rows) -> int:
     each = max((many - few) / (sizes[1] - sizes[0]), 1e-9)
     fixed = max(few - each * sizes[0], 0.0)
     return int(np.clip(SAFETY * (SHARE * predict - fixed) / each, monitor.window, n))
+
+
+def prices_of(monitor: Any, rows: Rows) -> list[float]:
+    """Seconds of an update whose rows wait, and of one that looks."""
+    trial, n = _trial(monitor, monitor.max_rows_), len(rows)
+    found = []
+    for size in (1, max(monitor.window, min(n, monitor.max_rows_ or n))):
+        part = rows.wrap(rows.values[np.arange(size) % n])
+        outputs = monitor.probe_.ask(part)
+        found.append(
+            quickest(lambda p=part, o=outputs: trial.update(p, outputs=o), monitor._clock)
+        )
+    return found
+
+
+def _trial(monitor: Any, max_rows: int | None) -> Any:
+    """A monitor like it, in memory."""
+    from sklearn.base import clone
+
+    options = {"store": None, "max_rows": max_rows, "max_overhead": None}
+    trial = clone(monitor, safe=False).set_params(**options)
+    trial.estimator, trial.random_state = monitor.estimator, 0
+    trial.__dict__.update(probe_=monitor.probe_, _like=monitor._like)
+    trial._begin(trial._opened(), monitor._setup, "", {"seed": 0, "options": {}})
+    return trial
 
 
 def _seconds(work: Any) -> float:

@@ -22,6 +22,7 @@ GAUGES = {
 COUNTS = {
     "n_rows": ("rows_total", "Rows given."),
     "n_watched": ("watched_total", "Rows looked at."),
+    "n_passed": ("passed_total", "Rows passed over, to keep to max_overhead."),
     "n_labelled": ("labels_total", "Rows whose label is known."),
 }
 

@@ -163,9 +163,25 @@ def _columns(monitor: Any, values: np.ndarray) -> dict[str, Any]:
     return {name: flat[:, k] for k, name in enumerate(monitor._setup.names)}
 
 
+def _overhead_frame(monitor: Any) -> Any:
+    """What predicting and watching took in this process, and what was looked at in this life."""
+    state, budget = monitor.state(), monitor._budget
+    record = {
+        "max_overhead": np.nan, "overhead": np.nan, "predict_seconds": np.nan,
+        "watch_seconds": np.nan, "n_rows": state.n_rows, "n_watched": state.n_watched,
+        "n_passed": state.n_passed,
+    }  # fmt: skip
+    if budget is not None:
+        share = budget.spent / budget.predicted if budget.predicted else np.nan
+        record |= {"max_overhead": budget.share, "overhead": share}
+        record |= {"predict_seconds": budget.predicted, "watch_seconds": budget.spent}
+    return import_extra("pandas", "frames").DataFrame([record])
+
+
 KINDS = {
     "history": _history_frame,
     "now": _now_frame,
     "alarms": _alarm_frame,
     "rows": _row_frame,
+    "overhead": _overhead_frame,
 }

@@ -29,9 +29,10 @@ class Memory:
     version: int = -1
     state: State | None = None
     told: tuple[list[Reason], list[Reason]] | None = None  # causes of alarms; what grows
+    last: Any = None  # what was returned last
 
     def forget(self) -> None:
-        self.life, self.version, self.state, self.told = -1, -1, None, None
+        self.__init__()
 
 
 @dataclass
@@ -80,8 +81,12 @@ class Ledger:
 
     def load(self) -> tuple[State, dict[int, list]]:
         """The state as it is in the store; its blob is read only if another process changed it."""
-        query = f"SELECT version, {', '.join(LIVE)}, categories FROM counts WHERE life = ?"
-        version, *live, words = self.db.execute(query, (self.life,)).fetchone()
+        query = (
+            f"SELECT version, {', '.join(LIVE)}, categories, "
+            "(SELECT TOTAL(n_rows) FROM passed WHERE passed.life = counts.life) "
+            "FROM counts WHERE life = ?"
+        )
+        version, *live, words, passed = self.db.execute(query, (self.life,)).fetchone()
         memory = self.memory
         if (memory.life, memory.version) != (self.life, version) or memory.state is None:
             query = "SELECT state FROM states WHERE life = ?"
@@ -90,6 +95,7 @@ class Ledger:
             memory.life, memory.version = self.life, version
             memory.state = State.from_bytes(self.setup, data)
         memory.state.count.update(zip(LIVE, live, strict=True))
+        memory.state.count["n_passed"] = int(passed)
         self._before = memory.state.count["n_looks"]
         return memory.state, _categories_of(words)
 

@@ -17,6 +17,8 @@ from skrobust.exceptions import invalid
 from skrobust.metrics._rows import Rows
 from skrobust.monitoring import _looking
 from skrobust.monitoring._ledger import Batch, Ledger, Memory
+from skrobust.monitoring._passed import fold_all
+from skrobust.monitoring._paying import Paying
 from skrobust.monitoring._probe import Probe
 from skrobust.monitoring._result import MonitorState
 from skrobust.monitoring._setup import Setup, coded_labels
@@ -31,7 +33,7 @@ _PLAIN = (np.dtype(np.float32), np.dtype(np.float64))
 WHY = "radius counts steps of the threat's scale."
 
 
-class Life:
+class Life(Paying):
     """What :class:`RobustnessMonitor` does behind its methods."""
 
     def _checked(self) -> dict:
@@ -39,6 +41,11 @@ class Life:
         if self.max_rows not in ("auto", None):
             check_integer("max_rows", self.max_rows, low=1, hint="Or 'auto', or None for all rows.")
         check_integer("keep_rows", self.keep_rows, low=1)
+        if self.max_overhead is not None:
+            check_number(
+                "max_overhead", self.max_overhead, low=0, open_low=True, hint="0.1: a tenth of the "
+                "time of predictions. None: no limit.",
+            )  # fmt: skip
         if self.random_state is not None:
             check_integer("random_state", self.random_state, low=0)
         if self.store is not None and not isinstance(self.store, (str, Path)):
@@ -77,7 +84,9 @@ class Life:
 
     def __getstate__(self) -> dict:
         """Views of models are made anew; everything else travels, a store in memory included."""
-        made_anew = ("probe_", "_memory", "_plain")
+        if self._passed is not None and self._passed.n_new:
+            self.state()  # the store counts it; the cell stays with this process
+        made_anew = ("probe_", "_memory", "_plain", "_passed")
         return {name: value for name, value in self.__dict__.items() if name not in made_anew}
 
     def __setstate__(self, state: dict) -> None:
@@ -86,19 +95,18 @@ class Life:
         if "_like" in state:
             self._ready(Rows(self._like, self._setup.categories), self._bound, self._setup)
 
-    def _begin(self, store: Store, setup: Setup, seed: int, mark: str, options: dict) -> None:
-        config = json.dumps({"seed": seed, "options": options})
+    def _begin(self, store: Store, setup: Setup, mark: str, config: dict) -> None:
         words = json.dumps({str(k): list(values) for k, values in setup.categories.items()})
         with store.transaction() as db:
             cursor = db.execute(
                 "INSERT INTO lives (fingerprint, config, began, setup) VALUES (?, ?, ?, ?)",
-                (mark, config, time.time(), setup.to_bytes()),
+                (mark, json.dumps(config), time.time(), setup.to_bytes()),
             )
             life = cursor.lastrowid
             db.execute("INSERT INTO counts VALUES (?, 0, 0, 0, 0, 0, ?)", (life, words))
             state = State.fresh(setup).to_bytes()
             db.execute("INSERT INTO states VALUES (?, ?)", (life, state))
-        self._take_up(store, life, setup, seed, mark)
+        self._take_up(store, life, setup, config["seed"], mark)
 
     def _take_up(self, store: Store, life: int, setup: Setup, seed: int, mark: str) -> None:
         self._store, self.life_, self._setup, self.seed_ = store, life, setup, seed
@@ -120,13 +128,23 @@ class Life:
         return read("SELECT MAX(id) FROM lives WHERE fingerprint = ?", self._mark)[0][0]
 
     @contextmanager
-    def _session(self) -> Iterator[tuple[Ledger, State, dict]]:
-        """A transaction on the life that is on: after another process's ``reset`` the new one."""
+    def _session(self, everyone: bool = False) -> Iterator[tuple[Ledger, State, dict]]:
+        """A transaction on the life that is on: after another process's ``reset`` the new one.
+
+        What this process has passed over is counted first; what ``everyone`` has, if that is asked for.
+        """
         try:
             with self._store.transaction() as db:
                 self.life_ = self._newest(lambda *query: db.execute(query[0], query[1:]).fetchall())
+                passed = self._passed if self._passed and self._passed.is_mine else None
+                if passed is not None:
+                    passed.fold(db)
+                if everyone:
+                    fold_all(db, self._store.path, self.life_)
                 ledger = self._ledger(db)
                 yield ledger, *ledger.load()
+            if passed is not None:
+                passed.n_known = passed.n_rows
         except BaseException:
             self._memory.forget()  # it may hold what was not written
             raise
@@ -161,6 +179,7 @@ class Life:
         if not threat.is_bound:
             threat = threat.bind(rows.wrap(setup.scaling))
         self._ready(rows, threat.holding(sorted(setup.categories)), setup)
+        self._reopen_budget(rows)
 
     def _drawn(self, n: int, update: int) -> np.ndarray | None:
         """Which rows of an update are looked at; None: all."""
@@ -245,7 +264,9 @@ class Life:
             return ledger.reasons()
 
     def _result(self, ledger: Ledger, state: State, names: Sequence = ()) -> MonitorState:
-        return MonitorState.of(self, ledger, state, names)
+        n_passed = self._passed.n_rows if self._passed is not None else 0
+        self._memory.last = MonitorState.of(self, ledger, state, names, n_passed)
+        return self._memory.last
 
 
 def names_of(X: Any, rows: Rows) -> list[str]:

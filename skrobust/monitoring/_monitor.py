@@ -63,6 +63,13 @@ class RobustnessMonitor(Life, BaseEstimator):
         ``fit``, so that two runs may differ.
     keep_rows : int, default=100_000
         Rows kept in the store for late labels; flagged and labelled ones stay ten times as long.
+    max_overhead : float or None, default=None
+        The share of the time of predictions that watching may take, 0.1 for a tenth; None: no limit. It
+        is measured in processor time of this process (all its threads), predictions by :meth:`fit` on
+        reference rows in batches of several sizes, or where they happen in :meth:`predict`. Updates
+        that are not paid for are passed over: their rows are counted (``n_passed``), not read. The
+        choice looks at the number of rows and the account only, so that the promise above stays as
+        it is; two runs may pass over different updates. See ``frame("overhead")``.
     random_state : int or None, default=None
         Breaks ties, draws rows. The same seed gives the same results.
 
@@ -112,6 +119,7 @@ class RobustnessMonitor(Life, BaseEstimator):
         min_effect: float = 0.03,
         max_rows: int | str | None = 500,
         keep_rows: int = 100_000,
+        max_overhead: float | None = None,
         random_state: int | None = None,
     ):
         self.estimator = estimator
@@ -123,6 +131,7 @@ class RobustnessMonitor(Life, BaseEstimator):
         self.min_effect = min_effect
         self.max_rows = max_rows
         self.keep_rows = keep_rows
+        self.max_overhead = max_overhead
         self.random_state = random_state
 
     def fit(self, X_reference: Any, y: Any = None) -> RobustnessMonitor:
@@ -160,10 +169,12 @@ class RobustnessMonitor(Life, BaseEstimator):
             mark = hashlib.sha256(setup.to_bytes() + json.dumps(options).encode()).hexdigest()
             if life is not None and mark == life[1]:
                 self._take_up(store, life[0], setup, seed, mark)
-                return self
-        self._begin(store, setup, seed, mark, options)
-        if self.max_rows == "auto":
-            self.max_rows_ = _affordable.rows_for(self, rows)
+                break
+        else:
+            self._begin(store, setup, mark, {"seed": seed, "options": options})
+            if self.max_rows == "auto":
+                self.max_rows_ = _affordable.rows_for(self, rows)
+        self._open_budget(rows)
         return self
 
     def update(
@@ -186,9 +197,15 @@ class RobustnessMonitor(Life, BaseEstimator):
         Returns
         -------
         MonitorState
-            When this returns, everything is in the store.
+            When this returns, everything is in the store; of an update that was passed over the number
+            of its rows.
         """
         self._check_is_fitted(X)
+        if self._budget is None:
+            return self._watched(X, y, ids, outputs)
+        return self._within_budget(len(X), lambda: self._watched(X, y, ids, outputs), ids)
+
+    def _watched(self, X: Any, y: Any, ids: Any, outputs: Any) -> MonitorState:
         with self._session() as (ledger, state, categories):
             n, first = len(X), state.count["n_given"]
             chosen = self._drawn(n, state.count["n_updates"])
@@ -215,9 +232,17 @@ class RobustnessMonitor(Life, BaseEstimator):
             As they were given to :meth:`update`, or the numbers of the rows.
         y : array-like
             Their labels. Rows that were not looked at, are forgotten, or have a label already,
-            are passed over; ``n_labelled`` of the result counts the others.
+            are passed over; ``n_labelled`` of the result counts the others. With ``max_overhead`` labels
+            are never passed over themselves, but paid for: fewer rows are looked at afterwards.
         """
         self._check_is_fitted()
+        began = self._clock()
+        state = self._labelled(ids, y)
+        if self._budget is not None:
+            self._budget.pay(self._clock() - began)
+        return state
+
+    def _labelled(self, ids: Any, y: Any) -> MonitorState:
         names = _ids(ids, len(np.asarray(y)))
         labels, words = coded_labels(self._setup, y, len(names))
         with self._session() as (ledger, state, categories):
@@ -237,7 +262,7 @@ class RobustnessMonitor(Life, BaseEstimator):
     def state(self) -> MonitorState:
         """Where it stands, other processes' updates included."""
         self._check_is_fitted()
-        with self._session() as (ledger, state, _):
+        with self._session(everyone=True) as (ledger, state, _):
             return self._result(ledger, state)
 
     def predict(self, X: Any) -> np.ndarray:
@@ -256,10 +281,9 @@ class RobustnessMonitor(Life, BaseEstimator):
         Other processes on the same store follow with their next call; rows are numbered from 0 again.
         """
         self._check_is_fitted()
-        mark, options = self._store.read(
-            "SELECT fingerprint, config FROM lives WHERE id = ?", self.life_
-        )[0]
-        self._begin(self._store, self._setup, self.seed_, mark, json.loads(options)["options"])
+        query = "SELECT fingerprint, config FROM lives WHERE id = ?"
+        mark, config = self._store.read(query, self.life_)[0]
+        self._begin(self._store, self._setup, mark, json.loads(config))
         return self
 
     def frame(self, kind: str = "history") -> Any:
@@ -267,10 +291,11 @@ class RobustnessMonitor(Life, BaseEstimator):
 
         Parameters
         ----------
-        kind : {"history", "now", "alarms", "rows"}
+        kind : {"history", "now", "alarms", "rows", "overhead"}
             ``"history"``: each look at each stream; ``"now"``: the streams as they stand, with the share
             of the evidence that an alarm takes; ``"alarms"``; ``"rows"``: flagged and labelled rows
-            themselves, in the columns of X, with what the model made of them.
+            themselves, in the columns of X, with what the model made of them; ``"overhead"``: what watching took,
+            beside predictions and ``max_overhead``, and how many rows were looked at and passed over.
         """
         self._check_is_fitted()
         return _history.frame(self, kind)
@@ -325,6 +350,8 @@ class RobustnessMonitor(Life, BaseEstimator):
 
     def close(self) -> None:
         """Close the store. The next call opens it again."""
+        if self._passed is not None and self._passed.n_new:
+            self.state()
         if hasattr(self, "_store"):
             self._store.close()
 

@@ -39,6 +39,8 @@ class MonitorState:
         share, 1 is enough) and ``action`` ("wait").
     n_rows, n_watched, n_labelled : int
         Rows given, rows looked at, labels known, in this life of the monitor.
+    n_passed : int
+        Of the rows given those of updates that were passed over, to keep to ``max_overhead``.
     """
 
     alarm: bool
@@ -49,9 +51,14 @@ class MonitorState:
     _monitor: Any = field(repr=False, compare=False)
     _names: Any = field(repr=False, compare=False, default=())
     signs: list[Reason] = field(default_factory=list)
+    n_passed: int = 0
+    _n_passed_here: int = field(repr=False, compare=False, default=0)
 
     @classmethod
-    def of(cls, monitor: Any, ledger: Any, state: State, ids: Any) -> MonitorState:
+    def of(
+        cls, monitor: Any, ledger: Any, state: State, ids: Any, n_passed_here: int = 0
+    ) -> MonitorState:
+        """``n_passed_here``: rows that this process has passed over, all of them counted in ``state``."""
         memory, count = ledger.memory, state.count
         if memory.told is None:  # it changes at looks only
             reasons = merged(ledger.reasons()) if state.alarmed.any() else []
@@ -59,12 +66,21 @@ class MonitorState:
         reasons, signs = map(list, memory.told)
         return cls(
             bool(reasons), reasons, count["n_given"], count["n_watched"], count["n_judged"], monitor,
-            ids, signs,
+            ids, signs, count["n_passed"], n_passed_here,
         )  # fmt: skip
+
+    def later(self, n: int, ids: Any) -> MonitorState:
+        """The same after ``n`` rows more were passed over; made without ado, for it must be quick."""
+        state = object.__new__(MonitorState)
+        state.__dict__.update(
+            self.__dict__, n_rows=self.n_rows + n, n_passed=self.n_passed + n, _names=ids or (),
+            reasons=list(self.reasons), signs=list(self.signs),
+        )  # fmt: skip
+        return state
 
     @property
     def ids(self) -> list[str]:
-        """Names of the rows of this update."""
+        """Names of the rows of this update; none if it was passed over and had no names of yours."""
         return [str(name) for name in self._names]
 
     @property
@@ -143,6 +159,7 @@ def to_dict(state: MonitorState) -> dict:
         "advice": state.advice,
         "n_rows": state.n_rows,
         "n_watched": state.n_watched,
+        "n_passed": state.n_passed,
         "n_labelled": state.n_labelled,
     }
 

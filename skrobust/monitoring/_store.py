@@ -5,7 +5,8 @@ readers never wait; writers of several processes take turns.
 
 ``counts`` is what every update writes, and short; ``states`` is written at a look. ``rows`` holds rows that
 wait, are flagged, have a label or a name of the user's; all others lie in ``bundles``, one per update, and
-come out of them when a label does. Both share one numbering, ``seq``.
+come out of them when a label does. Both share one numbering, ``seq``. ``passed`` says how many rows each
+process has passed over (see ``_passed``).
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Any
 
 __all__ = ["Store"]
 
-FORMAT = 2
+FORMAT = 3
 PATIENCE = 120  # seconds to wait for another writer
 TABLES = """
 CREATE TABLE IF NOT EXISTS lives (
@@ -42,6 +43,7 @@ CREATE TABLE IF NOT EXISTS rows (
 CREATE TABLE IF NOT EXISTS bundles (
     seq INTEGER PRIMARY KEY, life INTEGER, n INTEGER, low INTEGER, ids BLOB, x BLOB, output BLOB,
     watched BLOB);
+CREATE TABLE IF NOT EXISTS passed (slot INTEGER PRIMARY KEY, life INTEGER, n_rows INTEGER);
 CREATE INDEX IF NOT EXISTS by_number ON bundles (life, low);
 CREATE INDEX IF NOT EXISTS by_id ON rows (life, id);
 CREATE INDEX IF NOT EXISTS waiting ON rows (life, seq) WHERE looked = 0;
@@ -149,7 +151,7 @@ def _make(connection: sqlite3.Connection) -> None:
     if version == FORMAT:
         return
     tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
-    if version or (tables and "lives" not in tables):
+    if version not in (0, 2) or (tables and "lives" not in tables):
         raise ValueError(
             "store is an SQLite file of another program or of another version of this one: give the "
             "path of a file that is not there yet."

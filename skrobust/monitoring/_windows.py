@@ -13,7 +13,7 @@ from skrobust.monitoring._setup import Setup
 __all__ = ["LIVE", "Record", "State", "joined", "looks", "windows_of"]
 
 AT_ONCE = 32  # windows that are ranked together
-LIVE = ("n_given", "n_updates", "n_labels", "n_waiting")  # move at every update
+LIVE = ("n_given", "n_updates", "n_labels", "n_waiting")  # move at every update that is watched
 # move at looks; accounts of suspicion after the first, the look before the last of them, the columns
 # that it leaves out
 COUNTERS = ("n_watched", "n_looks", "n_judged", "n_accounts", "account_from", "n_columns")
@@ -38,7 +38,7 @@ class State:
         nothing = np.zeros(n, dtype=bool)
         return cls(
             setup.pools.copy(), evidence, np.zeros(n), np.zeros(n), 0.0, nothing,
-            dict.fromkeys(COUNTERS + LIVE, 0),
+            dict.fromkeys((*COUNTERS, *LIVE, "n_passed"), 0),
         )  # fmt: skip
 
     @property

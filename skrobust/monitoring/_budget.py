@@ -1,0 +1,127 @@
+"""An account of processor time: predictions pay in a share of what they cost, watching takes out."""
+
+from __future__ import annotations
+
+import time
+from bisect import bisect_left
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = ["CLOCK", "Budget", "Costs", "quickest"]
+
+CLOCK = time.process_time
+SIZES = (1, 10, 100, 1000, 10_000)
+LONG = 0.3  # seconds; larger batches are not tried
+SAFETY = 0.9  # of the share is paid in: clocks are noisy, and do not see the calls around them
+RECENT = 0.2  # weight of the last cost in what the next is expected to be
+
+
+@dataclass
+class Costs:
+    """Seconds that predicting so many rows takes: straight lines between measured batches."""
+
+    sizes: list[int]
+    seconds: list[float]
+
+    @classmethod
+    def measured(
+        cls,
+        predict: Callable[[Any], Any],
+        rows: Callable[[int], Any],
+        n: int,
+        clock: Callable[[], float],
+    ) -> Costs:
+        """Of ``rows(k)``, k of ``n`` rows; the quickest of some calls counts."""
+        found = cls([], [])
+        for size in sorted({min(size, n) for size in SIZES}):
+            found.sizes.append(size)
+            part = rows(size)
+            found.seconds.append(quickest(lambda part=part: predict(part), clock))
+            if found.seconds[-1] > LONG:
+                break
+        return found
+
+    def of(self, n: int) -> float:
+        """
+        >>> costs = Costs([1, 11], [1.0, 2.0])
+        >>> costs.of(1), costs.of(6), costs.of(21), Costs([5], [1.0]).of(9)
+        (1.0, 1.5, 3.0, 1.0)
+        """
+        if len(self.sizes) == 1 or n <= self.sizes[0]:
+            return self.seconds[0]
+        k = min(bisect_left(self.sizes, n), len(self.sizes) - 1)
+        (low, high), (a, b) = self.sizes[k - 1 : k + 1], self.seconds[k - 1 : k + 1]
+        return max(a + (b - a) * (n - low) / (high - low), a)
+
+
+def quickest(work: Callable[[], Any], clock: Callable[[], float], times: int = 5) -> float:
+    """Seconds of one call, the smallest of some: what disturbs a measurement only adds to it."""
+    found = []
+    for _ in range(times):
+        began = clock()
+        work()
+        found.append(clock() - began)
+        if found[-1] > LONG:
+            break
+    return min(found[1:] or found)  # the first one pays for what is made once
+
+
+@dataclass
+class Budget:
+    """Whether an update is watched or passed over, so that watching costs a share of predicting.
+
+    Decided before anything of the update is read, from its number of rows and what earlier ones
+    have cost: a predictable choice, which leaves exchangeable rows exchangeable (Kallenberg 1988),
+    and so the promise about false alarms as it is.
+
+    Attributes
+    ----------
+    share : float
+        Of the time of predictions.
+    costs : Costs
+        What predictions take.
+    prices : list of two floats
+        Seconds that an update is expected to take whose rows wait, and one that looks.
+    balance : float
+        Seconds in the account; no more than one look takes is ever saved.
+    predicted, spent : float
+        Seconds of all predictions, and of all watching, so far in this process.
+    """
+
+    share: float
+    costs: Costs
+    prices: list[float]
+    balance: float = 0.0
+    predicted: float = 0.0
+    spent: float = 0.0
+    _known: dict[int, float] = field(default_factory=dict, repr=False)
+
+    def opens(self, n: int, looks: bool) -> bool:
+        """Take in the share of a prediction of ``n`` rows; whether that pays for watching them."""
+        seconds = self.seconds(n)
+        self.predicted += seconds
+        price, paid = self.prices[looks], SAFETY * self.share * seconds
+        self.balance = min(self.balance + paid, max(self.prices[1], paid))
+        return self.balance >= price
+
+    def pay(self, seconds: float, looks: bool | None = None) -> None:
+        """Take out what was spent; ``looks``: on an update that looked (or waits), None otherwise."""
+        self.spent += seconds
+        self.balance -= seconds
+        if looks is not None:
+            self.prices[looks] += RECENT * (seconds - self.prices[looks])
+
+    def correct(self, n: int, seconds: float) -> None:
+        """A prediction of ``n`` rows, of which the share is in the account already, took so long."""
+        more = seconds - self.seconds(n)
+        self.predicted += more
+        self.balance += SAFETY * self.share * more
+
+    def seconds(self, n: int) -> float:
+        """What predicting ``n`` rows is expected to take."""
+        if n not in self._known:
+            if len(self._known) > 1000:
+                self._known.clear()
+            self._known[n] = self.costs.of(n)
+        return self._known[n]
