@@ -50,7 +50,7 @@ def monitor(model=MODEL, y=None, **options):
 
 
 def gated(seed, effect, gate, n=4000, before=2000, size=50):
-    """Whether there is ever an alarm in ``n`` rows whose ranks lie ``effect`` higher, with a gate.
+    """At which looks at ``n`` rows whose ranks lie ``effect`` higher (evidence is enough, gate opens).
 
     The change moves a share ``effect`` of the rows from the lower half to the upper one.
     """
@@ -60,31 +60,40 @@ def gated(seed, effect, gate, n=4000, before=2000, size=50):
     values = np.where(moved & (values < 0.5), values + 0.5, values)
     codes = np.minimum((values * 40).astype(int), 39)[:, None]
     pools = np.bincount((random.random(before) * 40).astype(int), minlength=40)[None]
-    evidence, cells, peak = Evidence.fresh(["both"]), [], 0.0
+    evidence, cells, peak, found = Evidence.fresh(["both"]), [], 0.0, []
     for low in range(0, n, size):
         part = codes[low : low + size]
         cells.append(cells_of(ranks(part, pools, random.random(part.shape)))[0])
         peak = max(peak, float(evidence.absorb(cells[-1][None])[-1, 0]))
         recent = np.array(cells[-64:])
         recent = recent[start_of(recent, 0) :]
-        if peak >= np.log(20) and is_sure(recent, pools.sum() - recent.sum(), gate):
-            return True
-    return False
+        sure = is_sure(recent, pools.sum() - recent.sum(), gate)
+        found.append((peak >= np.log(20), sure))
+    return np.array(found)
+
+
+def alarms(*options):
+    return bool(gated(*options).all(axis=1).any())
 
 
 def test_gate_holds_back_what_is_smaller_and_lets_through_what_is_larger():
-    below = [gated(seed, 0.06, 0.10) for seed in range(10)]
-    above = [gated(seed, 0.18, 0.10) for seed in range(8)]
+    below = [alarms(seed, 0.06, 0.10) for seed in range(10)]
+    above = [alarms(seed, 0.18, 0.10) for seed in range(8)]
     assert np.mean(below) <= 0.1 and all(above)
-    assert sum(gated(seed, 0.06, 0.0) for seed in range(3)) >= 2  # it was the gate
+    assert sum(alarms(seed, 0.06, 0.0) for seed in range(3)) >= 2  # it was the gate
 
 
 @pytest.mark.slow
-def test_at_the_gate_itself_few_pass_by_chance():
-    """The 90% are those of one look; this is the share of streams that ever pass, in 80 looks."""
-    share = np.mean([gated(seed, 0.05, 0.05) for seed in range(40)])
-    print(f"change of 0.05, gate 0.05: {share:.3f} of the streams have an alarm")
-    assert share <= 0.25
+def test_at_the_gate_itself_it_opens_at_no_more_than_a_tenth_of_the_looks():
+    """90% confidence is of one look: a change of exactly the gate's size passes 10% of them at most."""
+    looks = np.array([gated(seed, 0.05, 0.05) for seed in range(120)])
+    opens, both = looks[:, :, 1], looks.all(axis=2)
+    print(f"of all looks {opens.mean():.3f} open the gate, {both.mean():.3f} raise an alarm; ", end="")
+    print(f"at one look at most {opens.mean(axis=0).max():.3f} do; ", end="")
+    print(f"{both.any(axis=1).mean():.3f} of the streams have an alarm at any of 80 looks")
+    slack = 2 * np.sqrt(0.1 * 0.9 / len(looks))
+    assert opens.mean() <= 0.1 and both.mean(axis=0).max() <= 0.1
+    assert opens.mean(axis=0).max() <= 0.1 + slack
 
 
 def test_sure_is_chernoff():

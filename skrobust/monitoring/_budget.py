@@ -13,7 +13,7 @@ __all__ = ["CLOCK", "Budget", "Costs", "quickest"]
 CLOCK = time.process_time
 SIZES = (1, 10, 100, 1000, 10_000)
 LONG = 0.3  # seconds; larger batches are not tried
-SAFETY = 0.9  # of the share is paid in: clocks are noisy, and do not see the calls around them
+SAFETY = 0.8  # of the share is paid in: clocks are noisy, and do not see the calls around them
 RECENT = 0.2  # weight of the last cost in what the next is expected to be
 
 

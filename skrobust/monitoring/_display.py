@@ -16,7 +16,7 @@ __all__ = ["DriftDisplay"]
 
 
 class DriftDisplay:
-    """Evidence against "nothing has changed", and what moved, by the number of rows watched.
+    """Evidence against "nothing has changed", and what moved, by the number of rows given.
 
     Make one with :meth:`from_monitor`.
 
@@ -115,7 +115,7 @@ class DriftDisplay:
                 f" {reason.cause}", (reason.since, 0.96), xycoords=("data", "axes fraction"),
                 va="top", fontsize="small", color=DARK,
             )  # fmt: skip
-        lower.set(xlabel="rows watched", ylabel="distance from\nthe reference")
+        lower.set(xlabel="rows given", ylabel="distance from\nthe reference")
         lower.set_ylim(bottom=0)
         for axes in (upper, lower):
             axes.grid(alpha=0.3)

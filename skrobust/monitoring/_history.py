@@ -123,11 +123,11 @@ def _alarm_frame(monitor: Any) -> Any:
 
 
 def _row_frame(monitor: Any) -> Any:
-    """Flagged and labelled rows, in the columns of X."""
+    """Flagged and labelled rows, in the columns of X; flagged ones first, newest first."""
     pandas = import_extra("pandas", "frames")
     query = (
         "SELECT id, x, watched, flagged, label FROM rows WHERE life = ? AND "
-        "(flagged = 1 OR y IS NOT NULL) AND looked = 1 ORDER BY seq"
+        "(flagged = 1 OR y IS NOT NULL) AND looked = 1 ORDER BY flagged DESC, seq DESC"
     )
     found = monitor._store.read(query, monitor.life_)
     setup = monitor._setup

@@ -6,7 +6,7 @@ import json
 import sqlite3
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from skrobust.monitoring._reasons import Reason
 from skrobust.monitoring._setup import Setup, Watched
 from skrobust.monitoring._windows import LIVE, Record, State, joined
 
-__all__ = ["Batch", "Ledger", "Memory"]
+__all__ = ["Batch", "Ledger", "Memory", "Nearby"]
 
 # per row looked at, before the answer; NaN: not asked (near), not among those looked at closely
 KEPT = ("near", "distance", "suspicion", "pushed", "top")
@@ -35,11 +35,20 @@ class Memory:
         self.__init__()
 
 
+class Nearby(NamedTuple):
+    """Scores that were asked for with the answers: places close to some rows of the look to come."""
+
+    look: int  # number of looks before it
+    update: int
+    scores: np.ndarray
+
+
 @dataclass
 class Batch:
     """Rows that no window has taken in yet.
 
     ``ids``: the user's names, or numbers; ``y`` (n, n_targets) has NaN where there is no label.
+    ``given``: of rows that do not wait, how many had been given in all when each was.
     """
 
     ids: list[str | int]
@@ -47,6 +56,8 @@ class Batch:
     outputs: np.ndarray | None
     y: np.ndarray
     words: list[str | None]
+    nearby: Nearby | None = None
+    given: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -67,6 +78,7 @@ class Batch:
         return Batch(
             [*other.ids, *self.ids], np.concatenate([other.values, self.values]), both,
             np.concatenate([other.y, self.y]), [*other.words, *self.words],
+            given=np.concatenate([np.full(len(other), self.given[0] - 1), self.given]),
         )  # fmt: skip
 
 
@@ -220,18 +232,18 @@ class Ledger:
     def add_windows(
         self, first: int, kind: str, seen: list[tuple[int, int]], records: list[Record]
     ):
-        """Looks ``first``, ``first + 1``, ...; ``seen``: (rows, rows watched until then) of each."""
+        """Looks ``first``, ``first + 1``, ...; ``seen``: (rows, rows given until then) of each."""
         now = time.time()
         self.db.executemany(
             "INSERT INTO windows VALUES (?, ?, ?, ?, ?, ?, ?)",
             [
-                (self.life, first + k, kind, n, watched, now, record.to_bytes())
-                for k, ((n, watched), record) in enumerate(zip(seen, records, strict=True))
+                (self.life, first + k, kind, n, int(given), now, record.to_bytes())
+                for k, ((n, given), record) in enumerate(zip(seen, records, strict=True))
             ],
         )
 
     def records(self, at_most: int) -> tuple[Record, np.ndarray]:
-        """The last looks, oldest first, in one; and the rows watched until each."""
+        """The last looks, oldest first, in one; and the rows given until each."""
         query = "SELECT record, n_given FROM windows WHERE life = ? ORDER BY number DESC LIMIT ?"
         found = self.db.execute(query, (self.life, at_most)).fetchall()[::-1]
         blobs = [blob for blob, _ in found]

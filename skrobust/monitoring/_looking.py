@@ -15,7 +15,7 @@ from skrobust.monitoring._setup import Setup, watch
 from skrobust.monitoring._streams import label_values
 from skrobust.monitoring._windows import Record, State, looks, windows_of
 
-__all__ = ["draw", "gate_of", "judge", "take_labels", "take_rows"]
+__all__ = ["close_rows", "draw", "gate_of", "judge", "take_labels", "take_rows"]
 
 LOOKS_BACK = 64
 FEW = 0.25  # share of min_effect for streams where a change hits few rows
@@ -29,23 +29,31 @@ def draw(n: int, at_most: int | None, random: np.random.Generator) -> np.ndarray
     return np.sort(random.choice(n, at_most, replace=False, shuffle=False))
 
 
+def close_rows(monitor: Any, n: int, look: int) -> tuple[int, np.ndarray | None]:
+    """A seed, and which of the n rows of look number ``look`` are looked at closely (None: all)."""
+    random = monitor._random(3, look)
+    return int(random.integers(2**62)), draw(n, monitor._max_close, random)
+
+
 def take_rows(monitor: Any, ledger: Ledger, state: State, batch: Batch, rows: Rows) -> None:
     """All waiting rows, in windows."""
     setup, probe, n = monitor._setup, monitor.probe_, len(batch)
     known = batch.known
     labelled = setup.is_labelled and known.any()
-    random = monitor._random(3, state.count["n_looks"])
+    seed, close = close_rows(monitor, n, state.count["n_looks"])
+    nearby = batch.nearby
+    if nearby is not None and nearby.look != state.count["n_looks"]:
+        nearby = None  # somebody else has looked since it was asked for: it is of other rows
     found = watch(
         setup, probe, rows, batch.values.astype(rows.values.dtype, copy=False), batch.outputs,
         batch.labels if labelled else None,
-        seed=int(random.integers(2**62)),
-        close=draw(n, monitor._max_close, random),
-        broken=setup.columns_of(state.alarmed),
+        seed=seed, close=close, broken=setup.columns_of(state.alarmed),
+        nearby=None if nearby is None else nearby.scores,
     )  # fmt: skip
     parts = windows_of(n, monitor.window)
     records = _looks(monitor, state, found.values, found.seen, parts)
-    before = state.count["n_watched"]
-    seen = [(part.stop - part.start, before + part.stop) for part in parts]
+    given = np.full(n, state.count["n_given"]) if batch.given is None else batch.given
+    seen = [(part.stop - part.start, given[part.stop - 1]) for part in parts]
     ledger.add_windows(state.count["n_looks"] - len(parts) + 1, "rows", seen, records)
     state.count["n_watched"] += n
     state.count["n_judged"] += int(known.sum())
@@ -79,7 +87,7 @@ def take_labels(monitor: Any, ledger: Ledger, state: State, least: int) -> None:
         seen[:, k] = np.isfinite(near) if setup.streams[k].needs_margins else True
     parts = windows_of(len(seq), max(least, min(monitor.window, len(seq))))
     records = _looks(monitor, state, values, seen, parts)
-    told = [(part.stop - part.start, state.count["n_watched"]) for part in parts]
+    told = [(part.stop - part.start, state.count["n_given"]) for part in parts]
     ledger.add_windows(state.count["n_looks"] - len(parts) + 1, "labels", told, records)
     state.count["n_judged"] += len(seq)
     ledger.judged(seq, near, kept)
@@ -134,16 +142,19 @@ class _Past:
     def __init__(self, ledger: Ledger, state: State):
         self.setup, self.state = ledger.setup, state
         self.record, self.given = ledger.records(4 * LOOKS_BACK)
+        first = self.given[:1] - self.record.numbers[:1, :, 0].max(initial=0)
+        self.before = np.concatenate([first, self.given[:-1]]).astype(int)
         # of its present account suspicion has only the last looks
         recent = state.count["n_looks"] - state.count["account_from"]
         self.recent = recent if state.count["n_accounts"] else len(self.given)
 
     def of(self, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Numbers, cells and rows until then, of the looks that saw stream ``k``."""
+        """Numbers, cells and the rows given before, of the looks that saw stream ``k``."""
         index = np.flatnonzero(self.record.numbers[:, k, 0])[-LOOKS_BACK:]
         if self.setup.streams[k].group == "suspicion":
             index = index[index >= len(self.given) - self.recent]
-        return self.record.numbers[index, k], self.record.cells[index, k], self.given[index]
+        before = np.concatenate([self.before[index[:1]], self.given[index[:-1]]])
+        return self.record.numbers[index, k], self.record.cells[index, k], before
 
     def is_sure(self, k: int, least: float) -> bool:
         """Whether stream ``k`` has changed by more than ``least``."""

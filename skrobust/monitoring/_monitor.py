@@ -12,7 +12,8 @@ from sklearn.base import BaseEstimator
 
 from skrobust.inspection._rows import take_rows
 from skrobust.metrics._rows import Rows
-from skrobust.monitoring import _affordable, _export, _history, _retrain
+from skrobust.monitoring import _affordable, _export, _history, _predicting, _retrain
+from skrobust.monitoring._ledger import Nearby
 from skrobust.monitoring._life import Life, names_of, taken
 from skrobust.monitoring._probe import Probe
 from skrobust.monitoring._result import MonitorState
@@ -205,7 +206,9 @@ class RobustnessMonitor(Life, BaseEstimator):
             return self._watched(X, y, ids, outputs)
         return self._within_budget(len(X), lambda: self._watched(X, y, ids, outputs), ids)
 
-    def _watched(self, X: Any, y: Any, ids: Any, outputs: Any) -> MonitorState:
+    def _watched(
+        self, X: Any, y: Any, ids: Any, outputs: Any, nearby: Nearby | None = None
+    ) -> MonitorState:
         with self._session() as (ledger, state, categories):
             n, first = len(X), state.count["n_given"]
             chosen = self._drawn(n, state.count["n_updates"])
@@ -217,9 +220,14 @@ class RobustnessMonitor(Life, BaseEstimator):
                 outputs = _scores(self.probe_, pick(_long(np.asarray(outputs), n, "outputs")))
             names = range(first, first + n) if ids is None else _ids(ids, n)
             own = list(names) if chosen is None else [names[k] for k in chosen.tolist()]
+            batch = ledger.batch(own, values, outputs, labels, words)
+            if nearby is not None and nearby.update == state.count["n_updates"]:
+                batch.nearby = nearby
+            batch.given = first + 1 + (np.arange(n) if chosen is None else chosen)
+            batch.given[-1:] = first + n  # the last one stands for those after it
             state.count["n_given"] += n
             state.count["n_updates"] += 1
-            self._advance(ledger, state, ledger.batch(own, values, outputs, labels, words), rows)
+            self._advance(ledger, state, batch, rows)
             ledger.save(state, rows.categories or categories)
             return self._result(ledger, state, names)
 
@@ -268,12 +276,7 @@ class RobustnessMonitor(Life, BaseEstimator):
     def predict(self, X: Any) -> np.ndarray:
         """The model's own answers, watched on the way (at less cost than asking twice)."""
         self._check_is_fitted(X)
-        outputs = self.probe_.ask(X)
-        self.update(X, outputs=outputs)
-        answers = self.probe_.answers(X, outputs).answer
-        if self.probe_.regression:
-            return answers[:, 0] if answers.shape[1] == 1 else answers
-        return np.asarray(self.probe_.classes)[answers]
+        return _predicting.predict(self, X)
 
     def reset(self) -> RobustnessMonitor:
         """Begin anew with the same reference: alarms are off, the promise starts over.
@@ -294,7 +297,8 @@ class RobustnessMonitor(Life, BaseEstimator):
         kind : {"history", "now", "alarms", "rows", "overhead"}
             ``"history"``: each look at each stream; ``"now"``: the streams as they stand, with the share
             of the evidence that an alarm takes; ``"alarms"``; ``"rows"``: flagged and labelled rows
-            themselves, in the columns of X, with what the model made of them; ``"overhead"``: what watching took,
+            themselves, flagged ones first and the newest of them first, in the columns of X, with what the model
+            made of them; ``"overhead"``: what watching took,
             beside predictions and ``max_overhead``, and how many rows were looked at and passed over.
         """
         self._check_is_fitted()

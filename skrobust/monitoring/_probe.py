@@ -172,17 +172,24 @@ class Probe:
         return self._near_by_chance(rows, answers, 0, np.ones(len(values), dtype=bool), region)
 
     def margins(
-        self, values: np.ndarray, rows: Rows, answers: Answers, seed, asked: Any = None
+        self,
+        values: np.ndarray,
+        rows: Rows,
+        answers: Answers,
+        seed: int,
+        asked: Any = None,
+        nearby: np.ndarray | None = None,
     ) -> Margins:
         """One forward and backward pass, and one more forward pass where the slope leads.
 
         The second pass (without a slope: the only one) is for rows ``asked`` (a mask; None: all).
         Rows outside the bounds that the user gave cannot be: they count as on the boundary.
+        ``nearby``: the scores at :meth:`places`, where they have been asked for already.
         """
         asked = np.ones(len(values), dtype=bool) if asked is None else asked
         region = self._region_of(values)
         if region is not None:
-            return self._margins(values, rows, answers, seed, asked, region)
+            return self._margins(values, rows, answers, seed, asked, region, nearby)
         inside = self._inside(values)
         n = len(values)
         push = np.zeros_like(values, dtype=float) if self.has_slope else None
@@ -222,10 +229,10 @@ class Probe:
         return np.concatenate([self._inside(values[:half]), self._inside(values[half:])])
 
     def _margins(
-        self, values: np.ndarray, rows: Rows, answers: Answers, seed, asked, region
+        self, values: np.ndarray, rows: Rows, answers: Answers, seed, asked, region, nearby=None
     ) -> Margins:
         if not self.has_slope:
-            return self._by_chance(rows, answers, seed, asked, region)
+            return self._by_chance(rows, answers, seed, asked, region, nearby)
         x, answer = region.x, None if self.regression else answers.answer
         with self.view.evaluating():
             value, slope = slope_of(self.view, self._map, x, answer)
@@ -255,7 +262,7 @@ class Probe:
             self._regions[key] = region.take(torch.zeros(1, dtype=torch.long, device=x.device))
         return region
 
-    def _by_chance(self, rows: Rows, answers: Answers, seed, asked, region) -> Margins:
+    def _by_chance(self, rows: Rows, answers: Answers, seed, asked, region, nearby) -> Margins:
         """Without a slope: the gap of the scores, and random places within the radius."""
         wanted = np.ones(len(asked), dtype=bool) if self.regression else asked
         near = self._near_by_chance(rows, answers, seed, wanted, region)
@@ -263,7 +270,9 @@ class Probe:
             return Margins(-near, np.zeros(len(asked)))
         best = np.sort(answers.score, axis=1)
         gap = best[:, -1] - best[:, -2] if best.shape[1] > 1 else best[:, -1]
-        return Margins(gap, near, drop=self._drop(rows, answers, seed, region))
+        if nearby is None:
+            nearby = self.answers(rows.wrap(_shaken(region, seed))).score
+        return Margins(gap, near, drop=_drop(answers, nearby))
 
     def _near_by_chance(self, rows: Rows, answers: Answers, seed, wanted, region) -> np.ndarray:
         """Whether the class changes at one random place (of a regressor: by how much the output does)."""
@@ -276,21 +285,15 @@ class Probe:
             near[wanted] = change if self.regression else change > 0
         return near
 
-    def _drop(self, rows: Rows, answers: Answers, seed, region) -> np.ndarray:
-        """An attack stops just beyond the boundary, in a place that random steps leave again.
+    def places(self, values: np.ndarray, seed: int) -> np.ndarray | None:
+        """Places close to rows where the model wants to be asked, too; None if it does not.
 
-        So there the score of the answer falls, and at usual rows it falls as often as it rises (Roth et al.
-        2019, arXiv 1902.04818, use the same sign for networks).
+        Asked in the same call as the rows themselves they cost no call of their own.
         """
-        generator, x = torch.Generator().manual_seed(int(seed) + 1), region.x
-        moved = [
-            to_numpy(region.realize(torch.lerp(x, region.sample(generator), share)))
-            for share in SHAKES
-        ]
-        scores = self.answers(rows.wrap(np.concatenate(moved))).score
-        own = answers.answer[:, None]
-        there = scores.reshape(len(SHAKES), len(own), -1).mean(axis=0)
-        return np.take_along_axis(answers.score - there, own, axis=1)[:, 0]
+        if self.has_slope or self.regression:
+            return None
+        region = self._region_of(values)
+        return None if region is None else _shaken(region, seed)
 
     def _response(self, rows: Rows) -> str:
         """The richest answer that decides as ``predict`` does."""
@@ -312,6 +315,26 @@ class Probe:
                 if (decided == labels).all():
                     return name
         return "predict"
+
+
+def _shaken(region: Any, seed: int) -> np.ndarray:
+    """One random place per row and share of the radius, one share after the other."""
+    generator, x = torch.Generator().manual_seed(int(seed) + 1), region.x
+    moved = [
+        to_numpy(region.realize(torch.lerp(x, region.sample(generator), share))) for share in SHAKES
+    ]
+    return np.concatenate(moved)
+
+
+def _drop(answers: Answers, nearby: np.ndarray) -> np.ndarray:
+    """An attack stops just beyond the boundary, in a place that random steps leave again.
+
+    So there the score of the answer falls, and at usual rows it falls as often as it rises (Roth et al.
+    2019, arXiv 1902.04818, use the same sign for networks).
+    """
+    own = answers.answer[:, None]
+    there = nearby.reshape(len(SHAKES), len(own), -1).mean(axis=0)
+    return np.take_along_axis(answers.score - there, own, axis=1)[:, 0]
 
 
 def _inner(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:

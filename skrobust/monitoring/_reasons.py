@@ -75,7 +75,7 @@ class Reason(str):
         How far their recent values are from the reference, 0 to 1: the largest difference of two
         cumulative distributions.
     since : int
-        Number of rows watched before the change began, as estimated.
+        Number of rows given before the change began, as estimated.
     action : str
         "wait", "relabel", "retrain", "repair" or "widen the radius".
     advice : str
@@ -118,14 +118,14 @@ def explain(
     setup: Setup,
     numbers: np.ndarray,
     cells: np.ndarray,
-    given: np.ndarray,
+    before: np.ndarray,
     k: int,
     pushed: float,
     radius: float,
 ) -> Reason:
     """The reason of stream ``k``, of whose looks there are ``numbers`` (n_looks, 5) and ``cells``.
 
-    ``given``: rows up to each look. ``pushed`` is how many times the radius the suspicious rows seem
+    ``before``: rows given before each look. ``pushed`` is how many times the radius the suspicious rows seem
     to have been moved.
     """
     stream = setup.streams[k]
@@ -133,7 +133,7 @@ def explain(
     start = start_of(cells, side)
     after = numbers[start:]
     mean = float(np.average(after[:, 1], weights=after[:, 0])) if len(after) else float("nan")
-    since = int(given[start - 1] if start else given[0] - numbers[0, 0])
+    since = int(before[start])
     cause, words = OF_GROUP[stream.group], ""
     if stream.group == "input":
         cause, words = _of_column(setup, k, numbers, mean)

@@ -148,19 +148,24 @@ def watch(
     seed: int = 0,
     close: np.ndarray | None = None,
     broken: np.ndarray | None = None,
+    nearby: np.ndarray | None = None,
 ) -> Watched:
     """The values of all streams for some rows; ``y`` (coded, or numbers) has NaN where unknown.
 
     ``close``: numbers of the rows whose margin and suspicion are computed, None for all; ``broken``:
-    a mask of columns that suspicion leaves out.
+    a mask of columns that suspicion leaves out; ``nearby``: scores at places close to those rows, if they
+    were asked for with ``outputs``.
     """
     n, there = len(values), np.zeros(len(values), dtype=bool)
-    answers = probe.answers(rows.wrap(values) if outputs is None else values, outputs)
+    some = slice(None) if close is None else close
+    if outputs is None:
+        answers, nearby = _asked_once(probe, rows, values, probe.places(values[some], seed))
+    else:
+        answers = probe.answers(values, outputs)
     if y is not None:
         there = np.isfinite(y.reshape(n, -1)).all(axis=1)
-    some = slice(None) if close is None else close
     part = Answers(*(field[some] for field in answers))
-    margins = probe.margins(values[some], rows, part, seed, there[some])
+    margins = probe.margins(values[some], rows, part, seed, there[some], nearby)
     shape = setup.shape if broken is None else setup.shape_without(broken)
     suspicion, _, pushed = suspicion_of(values[some], margins, shape, setup.known)
     near, distance, suspicion, pushed = (
@@ -178,6 +183,16 @@ def watch(
             seen[:, k] &= np.isfinite(near if stream.needs_labels else distance)
     found = np.column_stack(columns)
     return Watched(found, seen[:, : found.shape[1]], answers, near, distance, suspicion, pushed)
+
+
+def _asked_once(
+    probe: Probe, rows: Rows, values: np.ndarray, places: np.ndarray | None
+) -> tuple[Answers, np.ndarray | None]:
+    """Answers of rows, and scores at other places, in one call of the model."""
+    if places is None:
+        return probe.answers(rows.wrap(values)), None
+    both = probe.answers(rows.wrap(np.concatenate([values, places])))
+    return Answers(*(field[: len(values)] for field in both)), both.score[len(values) :]
 
 
 def _spread(values: np.ndarray, close: np.ndarray | None, n: int) -> np.ndarray:
