@@ -88,7 +88,9 @@ def test_at_the_gate_itself_it_opens_at_no_more_than_a_tenth_of_the_looks():
     """90% confidence is of one look: a change of exactly the gate's size passes 10% of them at most."""
     looks = np.array([gated(seed, 0.05, 0.05) for seed in range(120)])
     opens, both = looks[:, :, 1], looks.all(axis=2)
-    print(f"of all looks {opens.mean():.3f} open the gate, {both.mean():.3f} raise an alarm; ", end="")
+    print(
+        f"of all looks {opens.mean():.3f} open the gate, {both.mean():.3f} raise an alarm; ", end=""
+    )
     print(f"at one look at most {opens.mean(axis=0).max():.3f} do; ", end="")
     print(f"{both.any(axis=1).mean():.3f} of the streams have an alarm at any of 80 looks")
     slack = 2 * np.sqrt(0.1 * 0.9 / len(looks))

@@ -36,9 +36,7 @@ def prices_of(monitor: Any, rows: Rows) -> list[float]:
     for size in (1, max(monitor.window, min(n, monitor.max_rows_ or n))):
         part = rows.wrap(rows.values[np.arange(size) % n])
         outputs = monitor.probe_.ask(part)
-        found.append(
-            quickest(lambda p=part, o=outputs: trial.update(p, outputs=o), monitor._clock)
-        )
+        found.append(quickest(lambda p=part, o=outputs: trial.update(p, outputs=o), monitor._clock))
     return found
 
 

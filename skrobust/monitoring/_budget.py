@@ -38,7 +38,7 @@ class Costs:
             found.sizes.append(size)
             part = rows(size)
             found.seconds.append(quickest(lambda part=part: predict(part), clock))
-            if found.seconds[-1] > LONG:
+            if found.seconds[-1] > LONG and len(found.sizes) > 1:
                 break
         return found
 

@@ -40,9 +40,7 @@ class Paying:
         config = json.loads(self._stored_config())
         config["costs"] = [costs.sizes, costs.seconds, prices]
         with self._store.transaction() as db:
-            db.execute(
-                "UPDATE lives SET config = ? WHERE id = ?", (json.dumps(config), self.life_)
-            )
+            db.execute("UPDATE lives SET config = ? WHERE id = ?", (json.dumps(config), self.life_))
 
     def _reopen_budget(self, rows: Rows) -> None:
         """Of a monitor that was read from its store; measured anew if nobody has measured there."""

@@ -31,12 +31,10 @@ def predict(monitor: Any, X: Any) -> np.ndarray:
     monitor._watched(X, None, None, outputs, nearby)
     answers = _as_labels(monitor, X, outputs)
     if budget is not None:
-        spent = clock() - began - asked
-        if nearby is None:
-            budget.correct(n, asked)
-        else:  # what the places near the rows have added
-            spent += budget.seconds(n + len(nearby.scores)) - budget.seconds(n)
-        budget.pay(spent, monitor._n_looks != before)
+        more = 0 if nearby is None else len(nearby.scores)
+        own = asked * budget.seconds(n) / max(budget.seconds(n + more), 1e-12)  # the rest is ours
+        budget.correct(n, own)
+        budget.pay(clock() - began - own, monitor._n_looks != before)
     return answers
 
 

@@ -192,7 +192,9 @@ def _summary(values: np.ndarray, seen: np.ndarray) -> np.ndarray:
     (n_windows, n, n_streams) to (n_windows, n_streams, 3).
     """
     size = values.shape[1]
-    if whole := bool(seen.all()) and not np.isnan(values.sum()):  # a sum is the cheapest way to tell
+    if whole := bool(seen.all()) and not np.isnan(
+        values.sum()
+    ):  # a sum is the cheapest way to tell
         n, missing, mean = size, np.zeros(values[:, 0].shape), values.mean(axis=1)
     else:
         gone, n = np.isnan(values), np.maximum(seen.sum(axis=1), 1)
@@ -208,5 +210,7 @@ def _summary(values: np.ndarray, seen: np.ndarray) -> np.ndarray:
     if len(repeated):
         index = np.arange(1, size)
         begin = np.where(again[:, repeated], 0, index)
-        longest[:, repeated] += (index - np.maximum.accumulate(begin, axis=2)).max(axis=2, initial=0)
+        longest[:, repeated] += (index - np.maximum.accumulate(begin, axis=2)).max(
+            axis=2, initial=0
+        )
     return np.stack([mean, missing / n, longest / n], axis=2)
