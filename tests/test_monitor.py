@@ -157,7 +157,7 @@ def test_labels_by_names_of_rows():
 
 def test_flagged_rows_come_first_the_newest_first():
     watcher = monitor(window=20)
-    X, y = changed("attack", X_NEW[:400], Y_NEW[:400])
+    X, _y = changed("attack", X_NEW[:400], Y_NEW[:400])
     watcher.update(X[:200], Y_NEW[:200])
     watcher.update(X[200:], Y_NEW[200:400])
     table = watcher.frame("rows")

@@ -13,7 +13,7 @@ from skrobust.exceptions import invalid
 from skrobust.metrics._rows import Rows, quiet_names
 from skrobust.metrics._tasks import is_regression
 from skrobust.metrics._view import torch_view
-from skrobust.monitoring._slopes import lead, map_of, slope_of
+from skrobust.monitoring._slopes import Pushes, lead, map_of, slope_of
 from skrobust.threats import BallRegion, LpBall, Threat
 
 __all__ = ["Answers", "Margins", "Probe", "Shape"]
@@ -115,6 +115,7 @@ class Probe:
         self.view = None if view is None or view.jumps else view
         self._map = map_of(self.view, int(np.prod(rows.values.shape[1:])))
         self._regions: dict[tuple, BallRegion] = {}
+        self._pushes: Pushes | None = None
 
     def answers(self, given: Any, outputs: Any = None) -> Answers:
         """Ask the model; or take what it said before, ``outputs``."""
@@ -187,6 +188,9 @@ class Probe:
         ``nearby``: the scores at :meth:`places`, where they have been asked for already.
         """
         asked = np.ones(len(values), dtype=bool) if asked is None else asked
+        if self._pushes is not None and values.dtype == np.float64 and not np.isnan(values.sum()):
+            value, loss, push, near = self._pushes.of_rows(values, answers.answer, asked)
+            return Margins(self._steps(value, loss), near, push)
         region = self._region_of(values)
         if region is not None:
             return self._margins(values, rows, answers, seed, asked, region, nearby)
@@ -246,10 +250,12 @@ class Probe:
                 with torch.no_grad():
                     outputs = self.view.forward(down[torch.as_tensor(asked)])
                     near[asked] = to_numpy(lead(outputs, answer[asked]) <= 0)
-            push, loss = finite(to_numpy(push)), to_numpy(loss)
-            steps = self.radius * to_numpy(value) / np.maximum(loss, 1e-300)
-        distance = np.where(loss > 0, np.clip(steps, -FAR, FAR), FAR)
-        return Margins(distance, near, push)
+        return Margins(self._steps(to_numpy(value), to_numpy(loss)), near, finite(to_numpy(push)))
+
+    def _steps(self, value: np.ndarray, loss: np.ndarray) -> np.ndarray:
+        """Steps to the boundary, to first order: the radius costs ``loss`` of ``value``."""
+        steps = self.radius * value / np.maximum(loss, 1e-300)
+        return np.where(loss > 0, np.clip(steps, -FAR, FAR), FAR)
 
     def _region(self, x: torch.Tensor) -> Any:
         """The threat's; what it says is read once, and serves all rows within the bounds."""
@@ -260,6 +266,8 @@ class Probe:
         region = self.threat.region(x, max(self.radius, 1e-12))
         if type(self.threat) is LpBall and type(region) is BallRegion:
             self._regions[key] = region.take(torch.zeros(1, dtype=torch.long, device=x.device))
+            if not self.regression:
+                self._pushes = self._pushes or Pushes.of(self._map, self._regions[key])
         return region
 
     def _by_chance(self, rows: Rows, answers: Answers, seed, asked, region, nearby) -> Margins:
