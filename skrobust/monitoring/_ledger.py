@@ -51,7 +51,7 @@ class Batch:
     ``given``: of rows that do not wait, how many had been given in all when each was.
     """
 
-    ids: list[str | int]
+    ids: list[str | int] | np.ndarray
     values: np.ndarray
     outputs: np.ndarray | None
     y: np.ndarray
@@ -70,13 +70,24 @@ class Batch:
     def labels(self) -> np.ndarray:
         return self.y[:, 0] if self.y.shape[1] == 1 else self.y
 
+    @property
+    def names(self) -> list[str | int]:
+        return self.ids.tolist() if isinstance(self.ids, np.ndarray) else self.ids
+
+    @property
+    def named(self) -> np.ndarray:
+        """Which rows have a name of the user's."""
+        if isinstance(self.ids, np.ndarray):
+            return np.zeros(len(self.ids), dtype=bool)
+        return np.fromiter((isinstance(name, str) for name in self.ids), bool, len(self.ids))
+
     def after(self, other: Batch) -> Batch:
         """``other``, then these."""
         parts, both = (other.outputs, self.outputs), None
         if all(p is not None for p in parts) and len({p.shape[1] for p in parts}) == 1:
             both = np.concatenate(parts)
         return Batch(
-            [*other.ids, *self.ids], np.concatenate([other.values, self.values]), both,
+            [*other.names, *self.names], np.concatenate([other.values, self.values]), both,
             np.concatenate([other.y, self.y]), [*other.words, *self.words],
             given=np.concatenate([np.full(len(other), self.given[0] - 1), self.given]),
         )  # fmt: skip
@@ -154,16 +165,16 @@ class Ledger:
         ).astype(np.float64)  # fmt: skip
         known = batch.known
         self.db.execute("DELETE FROM rows WHERE life = ? AND looked = 0", (self.life,))
-        first, n = _bundles.next_number(self.db), len(batch)
-        named = np.fromiter((isinstance(name, str) for name in batch.ids), bool, n)
-        single = named | flagged | known
+        first = _bundles.next_number(self.db)
+        single = batch.named | flagged | known
         marks = [
             (row.tobytes(), int(flag), 0 if judged else None)
             for row, flag, judged in zip(kept[single], flagged[single], known[single], strict=True)
         ]
         if not single.all():
             part = np.flatnonzero(~single)
-            ids = np.array([batch.ids[k] for k in part])
+            ids = batch.ids
+            ids = ids[part] if isinstance(ids, np.ndarray) else np.array([ids[k] for k in part])
             # the answers that were handed over have served: what is kept of them is in `kept`
             _bundles.add(self.db, self.life, first, ids, batch.values[part], kept[part])
             first += len(part)
@@ -173,13 +184,14 @@ class Ledger:
         known, outputs = batch.known, batch.outputs
         values = np.ascontiguousarray(batch.values, dtype=np.float64)
         marks = [(None, 0, None)] * len(index) if marks is None else marks
+        names = batch.names
         looked = int(bool(marks) and marks[0][0] is not None)
         self.db.executemany(
             "INSERT INTO rows (seq, life, id, x, output, y, label, looked, watched, flagged, judged)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             [
                 (
-                    first + j, self.life, batch.ids[k], values[k].tobytes(),
+                    first + j, self.life, names[k], values[k].tobytes(),
                     None if outputs is None else outputs[k].tobytes(),
                     batch.y[k].tobytes() if known[k] else None,
                     batch.words[k] if known[k] else None, looked, *mark,

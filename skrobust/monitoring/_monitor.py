@@ -218,12 +218,13 @@ class RobustnessMonitor(Life, BaseEstimator):
             labels, words = (None, None) if y is None else self._labels(_long(y, n, "y"), pick)
             if outputs is not None:
                 outputs = _scores(self.probe_, pick(_long(np.asarray(outputs), n, "outputs")))
+            taken = np.arange(n) if chosen is None else chosen
             names = range(first, first + n) if ids is None else _ids(ids, n)
-            own = list(names) if chosen is None else [names[k] for k in chosen.tolist()]
+            own = first + taken if ids is None else [names[k] for k in taken.tolist()]
             batch = ledger.batch(own, values, outputs, labels, words)
             if nearby is not None and nearby.update == state.count["n_updates"]:
                 batch.nearby = nearby
-            batch.given = first + 1 + (np.arange(n) if chosen is None else chosen)
+            batch.given = first + 1 + taken
             batch.given[-1:] = first + n  # the last one stands for those after it
             state.count["n_given"] += n
             state.count["n_updates"] += 1

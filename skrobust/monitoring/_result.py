@@ -97,6 +97,8 @@ def growing(monitor: Any, state: State) -> list[Reason]:
     """Streams with no alarm (yet) and much evidence, the one with the most first."""
     setup = monitor._setup
     need = -np.log(monitor.false_alarm_rate) - setup.log_weights
+    if (state.value < SIGN * need).all() and (state.peak < need).all():
+        return []
     share = np.where(state.alarmed, 0.0, state.value / need)
     enough = (state.peak >= need) & ~state.alarmed
     found = np.flatnonzero(enough | (share >= SIGN))
