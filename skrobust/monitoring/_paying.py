@@ -78,7 +78,14 @@ class Paying:
         state = self._memory.state
         return 0 if state is None else state.count["n_looks"]
 
-    def _pass_over(self, n: int, ids: Any = None) -> MonitorState:
+    def _pass_over(self, n: int, ids: Any) -> MonitorState:
+        """Where the monitor stands after rows that nobody looks at."""
+        passed, last = self._count_passed(n), self._memory.last
+        if last is None:
+            last = self._memory.last = self.state()
+        return last.later(passed.n_rows - last._n_passed_here, ids)
+
+    def _count_passed(self, n: int) -> Passed:
         """Count rows that nobody looks at, in a few microseconds, and yet for good."""
         with self._store._lock:
             passed = self._passed
@@ -88,7 +95,4 @@ class Paying:
                 passed = self._passed = Passed(self._store, self.life_)
                 self._memory.last = None
             passed.add(n)
-            last = self._memory.last
-            if last is None:
-                last = self._memory.last = self.state()
-            return last.later(passed.n_rows - last._n_passed_here, ids)
+            return passed

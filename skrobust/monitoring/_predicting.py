@@ -18,7 +18,7 @@ def predict(monitor: Any, X: Any) -> np.ndarray:
     n, budget, clock = len(X), monitor._budget, monitor._clock
     began = clock()
     if budget is not None and not monitor._pays_for(n):
-        monitor._pass_over(n)
+        monitor._count_passed(n)
         spent = clock() - began
         answers = monitor.estimator.predict(X)
         budget.pay(spent)
