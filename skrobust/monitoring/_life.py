@@ -144,7 +144,7 @@ class Life(Paying):
                 ledger = self._ledger(db)
                 yield ledger, *ledger.load()
             if passed is not None:
-                passed.n_known = passed.n_rows
+                passed.n_known = passed.n_told
         except BaseException:
             self._memory.forget()  # it may hold what was not written
             raise
@@ -264,7 +264,7 @@ class Life(Paying):
             return ledger.reasons()
 
     def _result(self, ledger: Ledger, state: State, names: Sequence = ()) -> MonitorState:
-        n_passed = self._passed.n_rows if self._passed is not None else 0
+        n_passed = self._passed.n_told if self._passed is not None else 0
         self._memory.last = MonitorState.of(self, ledger, state, names, n_passed)
         return self._memory.last
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import mmap
 import os
 import sqlite3
+import threading
 
 import numpy as np
 
@@ -26,16 +27,18 @@ class Passed:
 
     def __init__(self, store: Store, life: int):
         self.life, self.process = life, os.getpid()
-        self.n_rows = self.n_known = 0  # in all; of these, in the counts of the store
+        self.n_rows = self.n_known = self.n_told = 0  # in all; known to the store; being told
+        self._lock = threading.Lock()
         with store.transaction() as db:
             cursor = db.execute("INSERT INTO passed (life, n_rows) VALUES (?, 0)", (life,))
             self.slot = cursor.lastrowid
             self._cell = _mapped(store.path, self.slot) if store.path else None
 
     def add(self, n: int) -> None:
-        self.n_rows += n
-        if self._cell is not None:
-            self._cell[self.slot] = self.n_rows
+        with self._lock:  # not the store's: nobody waits for another thread's look
+            self.n_rows += n
+            if self._cell is not None:
+                self._cell[self.slot] = self.n_rows
 
     @property
     def n_new(self) -> int:
@@ -49,8 +52,9 @@ class Passed:
 
     def fold(self, db: sqlite3.Connection) -> None:
         """Tell the store (which somebody may have told before)."""
-        if self.n_new:
-            _tell(db, self.life, self.slot, self.n_rows)
+        self.n_told = self.n_rows
+        if self.n_told > self.n_known:
+            _tell(db, self.life, self.slot, self.n_told)
 
 
 def _mapped(path: str, slot: int) -> memoryview:

@@ -87,12 +87,20 @@ class Paying:
 
     def _count_passed(self, n: int) -> Passed:
         """Count rows that nobody looks at, in a few microseconds, and yet for good."""
+        passed = self._passed
+        if passed is None or passed.life != self.life_ or not passed.is_mine:
+            passed = self._begin_passing()
+        passed.add(n)
+        return passed
+
+    def _begin_passing(self) -> Passed:
+        """A cell of this process for the life that is on."""
         with self._store._lock:
             passed = self._passed
-            if passed is None or passed.life != self.life_ or not passed.is_mine:
-                if passed is not None and passed.is_mine and passed.n_new:
+            if passed is not None and passed.is_mine:
+                if passed.life == self.life_:  # another thread was quicker
+                    return passed
+                if passed.n_new:
                     self.state()
-                passed = self._passed = Passed(self._store, self.life_)
-                self._memory.last = None
-            passed.add(n)
-            return passed
+            self._passed, self._memory.last = Passed(self._store, self.life_), None
+            return self._passed

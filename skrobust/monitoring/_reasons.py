@@ -75,7 +75,7 @@ class Reason(str):
         How far their recent values are from the reference, 0 to 1: the largest difference of two
         cumulative distributions.
     since : int
-        Number of rows given before the change began, as estimated.
+        Number of rows given before the change began, as estimated: until the last look before it.
     action : str
         "wait", "relabel", "retrain", "repair" or "widen the radius".
     advice : str
