@@ -218,6 +218,40 @@ def test_suspicion_without_some_columns_is_that_of_the_others():
 # What is looked at, and what it costs -----------------------------------------------------------
 
 
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
+@pytest.mark.parametrize("options", [{}, {"frozen": [1]}, {"direction": {2: "up"}}], ids=str)
+def test_linear_models_are_pushed_all_alike(norm, options):
+    """Margins from one product of rows and weights are those of gradients and regions."""
+    for y_train in (
+        Y_TRAIN,
+        np.digitize(X_TRAIN[:, 0], [-1, 0.5]),
+        np.digitize(X_TRAIN[:, 1], [0]),
+    ):
+        model = LogisticRegression().fit(X_TRAIN, y_train)
+        watcher = monitor(model, threat=LpBall(norm, scale="std", **options).bind(X_TRAIN))
+        probe, asked = watcher.probe_, np.arange(400) % 2 == 0
+        rows, answers = Rows(X_NEW[:400]), probe.answers(X_NEW[:400])
+        assert probe._pushes is not None
+        quick = probe.margins(rows.values, rows, answers, 0, asked)
+        probe._pushes = probe._map = None
+        slow = probe.margins(rows.values, rows, answers, 0, asked)
+        for field in ("distance", "near", "push"):
+            one, other = getattr(quick, field), getattr(slow, field)
+            np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-9)
+        assert 0 < np.nanmean(quick.near) < 1 and np.isnan(quick.near).sum() == 200
+
+
+def test_bounds_and_missing_values_go_the_long_way():
+    walls = LpBall(bounds=(-50.0, 50.0))
+    watcher = monitor(threat=walls)
+    assert watcher.probe_._pushes is None
+    X = X_NEW[:60].copy()
+    X[:, 0] = 49.9
+    rows = Rows(X)
+    push = watcher.probe_.margins(X, rows, watcher.probe_.answers(X), 0).push
+    assert np.abs(push[:, 0]).max() <= 0.2 and (X + push).max() <= 50.0
+
+
 @pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
 def test_large_models_have_the_margins_of_a_fifth_computed():
     big = MLPClassifier((200, 100), max_iter=3, random_state=0).fit(X_TRAIN, Y_TRAIN)

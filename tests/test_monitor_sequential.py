@@ -141,6 +141,55 @@ def test_codes():
     np.testing.assert_array_equal(number.codes(np.sort(values)), np.sort(number.codes(values)))
 
 
+def test_codes_of_all_streams_at_once_are_those_of_each():
+    """Even, skewed, crowded, constant, whole, missing, far: at the edges themselves and between."""
+    random = np.random.default_rng(0)
+
+    def columns(n):
+        whole, few = random.integers(0, 5, size=(2, n))
+        crowded = np.where(random.random(n) < 0.9, random.random(n) * 1e-6, 100 * random.random(n))
+        return np.column_stack([
+            random.normal(size=n), random.exponential(size=n), np.exp(3 * random.normal(size=n)),
+            crowded, whole, few, np.full(n, 3.0), np.full(n, np.nan), 1e300 * random.normal(size=n),
+        ])  # fmt: skip
+
+    bins = [Bins.of(column, k == 5) for k, column in enumerate(columns(2000).T)]
+    coder = Coder.of(bins)
+    assert coder.steps > 1 and coder.searched[3] and not coder.searched[:2].any()
+    values = columns(700)
+    for k, b in enumerate(bins):
+        n = len(b.edges)
+        values[:n, k], values[n : 2 * n, k] = b.edges, np.nextafter(b.edges, np.inf)
+        values[-5:, k] = -np.inf, np.inf, np.nan, -1e9, 1e9
+    seen = random.random(values.shape) < 0.9
+    expected = np.column_stack([b.codes(values[:, k]) for k, b in enumerate(bins)])
+    expected[~seen] = -1
+    np.testing.assert_array_equal(coder.codes(values, seen), expected)
+    some = np.array([1, 3, 5, 8])
+    np.testing.assert_array_equal(
+        coder.codes(values[:, some], seen[:, some], some), expected[:, some]
+    )
+
+
+def test_evidence_is_the_same_where_a_float_holds_it_and_in_logs():
+    random = np.random.default_rng(0)
+    plain, logs = (Evidence.fresh(["both", "up", "down"]) for _ in range(2))
+    for _ in range(20):
+        counts = random.multinomial(50, MASS, size=(4, 3))
+        counts[0, 1] = 0
+        value = plain.absorb(counts)
+        far = np.ones(3, dtype=bool)
+        there = counts.sum(axis=2) > 0
+        weight = np.where(there, _start_weight(logs.looks + np.cumsum(there, 0) - there), 0.0)
+        won = np.empty((4, 3, logs.log_sum.shape[1]))
+        won[:, :, :-1] = counts @ bets()[0].T
+        won[:, :, -1] = logs._learning(counts.astype(float), counts.sum(axis=2))
+        placed = logs.placed + np.cumsum(weight, axis=0)
+        other = logs._grow_in_logs(far, won, weight, placed)
+        logs.placed, logs.looks = placed[-1], logs.looks + there.sum(axis=0)
+        np.testing.assert_allclose(value, other, rtol=1e-9, atol=1e-12)
+
+
 @pytest.mark.parametrize("n", [50, 99, 100, 149, 501])
 def test_windows_hold_every_row_once(n):
     parts = windows_of(n, 50)

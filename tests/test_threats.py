@@ -143,6 +143,21 @@ def test_everything_frozen(norm):
 
 
 @pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("bounds", [None, "data"], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_region_around_other_rows_is_the_one_made_for_them(norm, bounds, dtype):
+    for frozen, direction in ((None, None), ([0, 2], {"visits": "up", 3: "down"})):
+        threat = LpBall(norm, STEPS, bounds, frozen, direction).bind(FRAME)
+        other, x = torch.tensor(X[7:20], dtype=dtype), rows(dtype, missing=True)
+        made, around = threat.region(x, 0.7), threat.region(other, 0.7).around(x)
+        for name in ("radius", "low", "high"):
+            assert torch.equal(getattr(made, name).nan_to_num(), getattr(around, name).nan_to_num())
+        for one, same in zip(moves(made), moves(around), strict=True):
+            assert torch.equal(one.nan_to_num(), same.nan_to_num())
+        assert made.holds(x) and (bounds is None) == made.holds(x + 1e7)
+
+
+@pytest.mark.parametrize("norm", NORMS)
 def test_a_radius_for_each_row(norm):
     radius = torch.linspace(0, 2, 7)
     check_threat_laws(LpBall(norm, STEPS), rows(), radius)
