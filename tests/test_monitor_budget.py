@@ -184,6 +184,18 @@ def test_passing_over_reads_nothing():
     assert watcher._store.connection.total_changes == before
 
 
+def test_passing_over_is_paid_for_too():
+    watcher, time = budgeted(share=0.1)
+    count, began = watcher._count_passed, time.now
+    watcher._count_passed = lambda n: (setattr(time, "now", time.now + 0.07 * UNIT), count(n))[1]
+    for k in range(400):
+        watcher.update(X[1000 + k : 1100 + k], outputs=outputs(slice(1000 + k, 1100 + k)))
+    (table,) = watcher.frame("overhead").itertuples()
+    assert table.watch_seconds == pytest.approx(time.now - began + 400 * AROUND)
+    assert table.n_passed // 100 > 300
+    assert 0.06 < table.overhead <= 0.1 and table.n_watched > 100
+
+
 def test_labels_of_rows_passed_over_are_passed_over_others_count_and_are_paid_for():
     watcher, time = budgeted(share=0.5, window=20)
     names = [f"row {k}" for k in range(2000)]
@@ -292,8 +304,11 @@ def test_places_that_another_process_has_made_stale_are_asked_for_again(tmp_path
     del asked[:]
     first.predict(X[1400:1600])
     assert asked == [350, 150]
-    for low in (1000, 1200, 1400):
-        alone.update(X[low : low + 200], outputs=model.predict_proba(X[low : low + 200]))
+    second.update(X[1600:1610], outputs=model.predict_proba(X[1600:1610]))  # they wait
+    first.predict(X[1610:1810])
+    assert asked == [350, 150, 350, 150]
+    for low, n in ((1000, 200), (1200, 200), (1400, 200), (1600, 10), (1610, 200)):
+        alone.update(X[low : low + n], outputs=model.predict_proba(X[low : low + n]))
     pd.testing.assert_frame_equal(
         first.frame().drop(columns="life"), alone.frame().drop(columns="life")
     )
@@ -364,7 +379,8 @@ def test_several_processes_count_what_each_has_passed_over(tmp_path):
     copy.update(X[:30])
     assert pair[1].state().n_rows == 330
     memory, _ = budgeted(share=1e-6)
-    memory.update(X[:40])
+    memory.update(X[:30])
+    memory.update(X[:10])
     assert pickle.loads(pickle.dumps(memory)).state().n_passed == 40
 
 

@@ -39,7 +39,6 @@ class Nearby(NamedTuple):
     """Scores that were asked for with the answers: places close to some rows of the look to come."""
 
     look: int  # number of looks before it
-    update: int
     scores: np.ndarray
 
 

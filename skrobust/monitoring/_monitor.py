@@ -222,8 +222,7 @@ class RobustnessMonitor(Life, BaseEstimator):
             names = range(first, first + n) if ids is None else _ids(ids, n)
             own = first + taken if ids is None else [names[k] for k in taken.tolist()]
             batch = ledger.batch(own, values, outputs, labels, words)
-            if nearby is not None and nearby.update == state.count["n_updates"]:
-                batch.nearby = nearby
+            batch.nearby = nearby
             batch.given = first + 1 + taken
             batch.given[-1:] = first + n  # the last one stands for those after it
             state.count["n_given"] += n

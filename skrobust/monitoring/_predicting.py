@@ -49,14 +49,13 @@ def _as_labels(monitor: Any, X: Any, outputs: np.ndarray) -> np.ndarray:
 def _asked_once(monitor: Any, X: Any) -> tuple[np.ndarray, Nearby | None]:
     """The answers, and the scores near the rows that will be looked at closely, in one call.
 
-    Which rows these are follows from the number of updates and looks; if another process moves them in
-    the meantime the scores are dropped, and asked for again.
+    Which rows these are follows from the numbers of updates and looks; if another process has looked in
+    the meantime, or left rows that wait, the scores are dropped, and asked for again.
     """
     probe, state = monitor.probe_, monitor._memory.state
     if state is None or state.count["n_waiting"] or monitor._setup.categories:
         return probe.ask(X), None
-    update, look = state.count["n_updates"], state.count["n_looks"]
-    chosen = monitor._drawn(len(X), update)
+    look, chosen = state.count["n_looks"], monitor._drawn(len(X), state.count["n_updates"])
     n = len(X) if chosen is None else len(chosen)
     if probe.has_slope or probe.regression or n < monitor.window:
         return probe.ask(X), None
@@ -69,7 +68,7 @@ def _asked_once(monitor: Any, X: Any) -> tuple[np.ndarray, Nearby | None]:
         return probe.ask(X), None
     outputs = probe.ask(both)
     scores = probe.answers(places, outputs[len(X) :]).score
-    return outputs[: len(X)], Nearby(look, update, scores)
+    return outputs[: len(X)], Nearby(look, scores)
 
 
 def _joined(X: Any, other: Any) -> Any:
