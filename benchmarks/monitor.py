@@ -107,7 +107,8 @@ def delay(asked: argparse.Namespace) -> None:
     setting, detectors = bench_data(), {}
     if importlib.util.find_spec("river"):
         known = river_detectors()
-        detectors = {name: known[name] for name in asked.detectors or known}
+        chosen = known if asked.detectors is None else asked.detectors
+        detectors = {name: known[name] for name in chosen}
     else:
         print("river is not installed: only the monitor itself is measured.\n")
     tried = quiet_streams(setting, detectors, n_quiet, asked.every)
@@ -279,7 +280,7 @@ def main() -> None:
     add("--streams", type=int, help="alarms: of breast cancer, 1000; delay: per change, 10")
     add("--quiet", type=int, default=40, help="delay: streams without a change (40)")
     add("--changes", nargs="+", choices=KINDS, help="delay: these only")
-    add("--detectors", nargs="*", choices=RIVER, help="delay: of river, these only")
+    add("--detectors", nargs="*", choices=RIVER, help="delay: of river, these only (none: ours alone)")
     add("--every", action="store_true", help="delay: of river, every setting that was tried")
     add("--acs", metavar="FOLDER", help="acs: where the three files are")
     add("--rows", type=int, help="acs: of each year, so many at most (all)")
