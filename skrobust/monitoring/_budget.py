@@ -13,8 +13,8 @@ __all__ = ["CLOCK", "Budget", "Costs", "quickest"]
 CLOCK = time.process_time
 SIZES = (1, 10, 100, 1000, 10_000)
 LONG = 0.3  # seconds; larger batches are not tried
-SAFETY = 0.8  # of the share is paid in: clocks are noisy
-AROUND = 4e-6  # seconds of the calls around the clocks, and of the clocks
+SAFETY = 0.9  # of the share is paid in: clocks are noisy
+AROUND = 3e-6  # seconds of the calls around the clocks, and of the clocks
 RECENT = 0.2  # weight of the last cost in what the next is expected to be
 
 

@@ -145,8 +145,12 @@ class Probe:
 
     def ask(self, given: Any) -> np.ndarray:
         """Class probabilities (or scores, or labels), or predicted values."""
+        ask = getattr(self.estimator, self.response)
+        named = getattr(self.estimator, "feature_names_in_", None) is not None
+        if named == hasattr(given, "columns"):  # nothing to say; silence costs a forest a twentieth
+            return np.asarray(ask(given))
         with quiet_names():
-            return np.asarray(getattr(self.estimator, self.response)(given))
+            return np.asarray(ask(given))
 
     def coded(self, labels: Any) -> np.ndarray:
         """Class numbers; -1 for a label that the model does not know."""
