@@ -280,7 +280,12 @@ def main() -> None:
     add("--streams", type=int, help="alarms: of breast cancer, 1000; delay: per change, 10")
     add("--quiet", type=int, default=40, help="delay: streams without a change (40)")
     add("--changes", nargs="+", choices=KINDS, help="delay: these only")
-    add("--detectors", nargs="*", choices=RIVER, help="delay: of river, these only (none: ours alone)")
+    add(
+        "--detectors",
+        nargs="*",
+        choices=RIVER,
+        help="delay: of river, these only (none: ours alone)",
+    )
     add("--every", action="store_true", help="delay: of river, every setting that was tried")
     add("--acs", metavar="FOLDER", help="acs: where the three files are")
     add("--rows", type=int, help="acs: of each year, so many at most (all)")

@@ -13,7 +13,7 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression, Ridge
 
 from skrobust import LpBall, RobustnessMonitor
-from skrobust.monitoring._budget import AROUND, RECENT, SAFETY, Budget, Costs
+from skrobust.monitoring._budget import AROUND, OFTEN, RECENT, Budget, Costs
 
 RANDOM = np.random.default_rng(0)
 X = RANDOM.normal(size=(6000, 3))
@@ -120,9 +120,7 @@ def test_nothing_is_saved_up_beyond_one_look():
     assert budget.balance == 3.0
     budget.pay(1.0, True)
     assert budget.prices[1] == pytest.approx(3 + RECENT * (1 - 3))
-    budget.correct(1, 3.0)
-    assert budget.balance == pytest.approx(2.0 - AROUND + SAFETY * 0.5 * 2.0)
-    assert budget.predicted == 102
+    assert budget.balance == pytest.approx(2.0 - AROUND) and budget.predicted == 100
 
 
 # Monitors --------------------------------------------------------------------------------------
@@ -262,9 +260,14 @@ def test_what_predictions_take_is_measured_where_they_happen():
         return answer(*args)
 
     watcher.estimator._answer = slower
-    for k in range(100):
+    for k in range(60 * OFTEN):
         watcher.predict(X[1000 + k : 1100 + k])
-    assert watcher.frame("overhead")["predict_seconds"][0] == pytest.approx(100 * (7 + 2) * UNIT)
+    assert watcher._budget.seconds(100) == pytest.approx((7 + 2) * UNIT, rel=0.01)
+    before = watcher._budget.predicted
+    watcher.predict(X[1000:1100])
+    assert watcher._budget.predicted - before == pytest.approx((7 + 2) * UNIT, rel=0.01)
+    watcher._budget.learn(100, 1.0)  # an accident counts no more than twice the usual
+    assert watcher._budget.seconds(100) < 1.3 * (7 + 2) * UNIT
 
 
 def forest(**options):

@@ -15,6 +15,9 @@ SIZES = (1, 10, 100, 1000, 10_000)
 LONG = 0.3  # seconds; larger batches are not tried
 SAFETY = 0.9  # of the share is paid in: clocks are noisy
 AROUND = 3e-6  # seconds of the calls around the clocks, and of the clocks
+OFTEN = (
+    16  # one in so many updates that are passed over is timed: a clock costs as much as the rest
+)
 RECENT = 0.2  # weight of the last cost in what the next is expected to be
 
 
@@ -88,6 +91,10 @@ class Budget:
         Seconds in the account; no more than one look takes is ever saved.
     predicted, spent : float
         Seconds of all predictions, and of all watching, so far in this process.
+    pace : float
+        How much longer predictions take than they did in ``costs``.
+    passing, n_passed : float, int
+        Seconds that passing over an update takes, and how many were.
     """
 
     share: float
@@ -96,6 +103,9 @@ class Budget:
     balance: float = 0.0
     predicted: float = 0.0
     spent: float = 0.0
+    pace: float = 1.0
+    passing: float = 0.0
+    n_passed: int = 0
     _known: dict[int, float] = field(default_factory=dict, repr=False)
 
     def opens(self, n: int, looks: bool) -> bool:
@@ -113,11 +123,22 @@ class Budget:
         if looks is not None:
             self.prices[looks] += RECENT * (seconds - self.prices[looks])
 
-    def correct(self, n: int, seconds: float) -> None:
-        """A prediction of ``n`` rows, of which the share is in the account already, took so long."""
-        more = seconds - self.seconds(n)
-        self.predicted += more
-        self.balance += SAFETY * self.share * more
+    def times_next(self) -> bool:
+        """Whether the next update that is passed over is to be timed."""
+        return self.n_passed < 2 or not self.n_passed % OFTEN
+
+    def pay_passed(self, seconds: float | None) -> None:
+        """Take out what passing over took; None: what it took when it was timed."""
+        self.n_passed += 1
+        if seconds is not None and self.n_passed > 1:  # the first one opens files
+            first = self.n_passed == 2
+            self.passing += (1.0 if first else RECENT) * (seconds - self.passing)
+        self.pay(self.passing if seconds is None else seconds)
+
+    def learn(self, n: int, seconds: float) -> None:
+        """A prediction of ``n`` rows took so long: the next are expected to take a little more like it."""
+        ratio = min(max(seconds / max(self.seconds(n), 1e-12), 0.5), 2.0)  # one may be an accident
+        self.pace *= 1 + RECENT * (ratio - 1)
 
     def seconds(self, n: int) -> float:
         """What predicting ``n`` rows is expected to take."""
@@ -125,4 +146,4 @@ class Budget:
             if len(self._known) > 1000:
                 self._known.clear()
             self._known[n] = self.costs.of(n)
-        return self._known[n]
+        return self.pace * self._known[n]

@@ -57,12 +57,13 @@ class Paying:
     def _within_budget(self, n: int, work: Callable[[], MonitorState], ids: Any) -> MonitorState:
         """``work()``, an update with ``n`` rows, if the account has enough for it."""
         budget, clock = self._budget, self._clock
-        began = clock()
         if not self._pays_for(n):
+            timed = budget.times_next()
+            began = clock() if timed else 0.0
             state = self._pass_over(n, ids)
-            budget.pay(clock() - began)
+            budget.pay_passed(clock() - began if timed else None)
             return state
-        before = self._n_looks
+        began, before = clock(), self._n_looks
         state = work()
         budget.pay(clock() - began, self._n_looks != before)
         return state

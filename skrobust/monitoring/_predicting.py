@@ -16,15 +16,9 @@ __all__ = ["predict"]
 def predict(monitor: Any, X: Any) -> np.ndarray:
     """The model's answers; the rows are watched if the budget has enough for it."""
     n, budget, clock = len(X), monitor._budget, monitor._clock
-    began = clock()
     if budget is not None and not monitor._pays_for(n):
-        monitor._count_passed(n)
-        spent = clock() - began
-        answers = monitor.estimator.predict(X)
-        budget.pay(spent)
-        budget.correct(n, clock() - began - spent)
-        return answers
-    before = monitor._n_looks
+        return _passed_over(monitor, X, n)
+    began, before = clock(), monitor._n_looks
     middle = clock()
     outputs, nearby = _asked_once(monitor, X)
     asked = clock() - middle
@@ -33,8 +27,23 @@ def predict(monitor: Any, X: Any) -> np.ndarray:
     if budget is not None:
         more = 0 if nearby is None else len(nearby.scores)
         own = asked * budget.seconds(n) / max(budget.seconds(n + more), 1e-12)  # the rest is ours
-        budget.correct(n, own)
+        budget.learn(n, own)
         budget.pay(clock() - began - own, monitor._n_looks != before)
+    return answers
+
+
+def _passed_over(monitor: Any, X: Any, n: int) -> np.ndarray:
+    budget, clock = monitor._budget, monitor._clock
+    if not budget.times_next():
+        monitor._count_passed(n)
+        budget.pay_passed(None)
+        return monitor.estimator.predict(X)
+    began = clock()
+    monitor._count_passed(n)
+    middle = clock()
+    answers = monitor.estimator.predict(X)
+    budget.learn(n, clock() - middle)
+    budget.pay_passed(middle - began)
     return answers
 
 
