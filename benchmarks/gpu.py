@@ -1,16 +1,17 @@
 """ResNet-18 on all of Fashion-MNIST, linf 0.1, batches of 512, on a GPU: throughput and robust accuracy.
 
     python benchmarks/gpu.py
-    python benchmarks/gpu.py --only throughput
+    python benchmarks/gpu.py --only throughput --rows 10240 --ways "default, bfloat16, graphs"
     python benchmarks/gpu.py --smoke
 
-*throughput*: rows a second of the default fit and of TRADES-10 (attack=PGD(n_steps=10)), in bfloat16
-and compiled, over an eager float32 loop of TRADES with ten steps: the careful one of training.py, which
-computes the clean output once; the authors' loop beside it. Median of the epochs after the first, which
-warms up and compiles. *accuracy*: the same number of epochs by the loop, TRADES-10 and the default fit;
-"points" is robust accuracy minus the loop's. *minutes*: the robust accuracy that --minutes of training
-reach, epochs chosen by the throughput measured before. Robust accuracy is that of 1,000 test rows under
-APGD-CE and APGD-DLR (package pyautoattack; AutoAttack's steps).
+*throughput*: rows a second of the default fit and of TRADES-10 (attack=PGD(n_steps=10)), in bfloat16,
+with the attack recorded as a CUDA graph, and compiled, over an eager float32 loop of TRADES with ten
+steps: the careful one of training.py, which computes the clean output once; the authors' loop beside
+it. Median of the epochs after the first, which warms up, records and compiles. *accuracy*: the same
+number of epochs by the loop, TRADES-10 and the default fit; "points" is robust accuracy minus the
+loop's. *minutes*: the robust accuracy that --minutes of training reach, epochs chosen by the throughput
+measured before. Robust accuracy is that of --test-rows test rows under APGD-CE and APGD-DLR (package
+pyautoattack; AutoAttack's steps).
 
 AdamW, weight decay 5e-4, smoothing 4, one-cycle learning rate up to 2e-3 in the loop as in skrobust.
 "float32" is torch's default, which lets convolutions use TF32. Without a CUDA GPU nothing is measured
@@ -34,9 +35,9 @@ from math import cos, pi
 import numpy as np
 import skorch
 import torch
+from _training_loops import BETA, LR, Problem, authors_loss, batches, careful_loss
 from cost import by_autoattack
 from torch import Tensor, nn
-from training import BETA, LR, Problem, authors_loss, batches, careful_loss
 
 from skrobust import LpBall, RobustClassifier, as_torch
 from skrobust.attacks import PGD
@@ -145,7 +146,7 @@ def by_us(setup: Setup, epochs: int, options: dict, net_params: dict):
         net_params=net_params,
         **options,
     ).fit(setup.X, setup.y)
-    return as_torch(model).eval(), clock.ends
+    return as_torch(model).to(setup.device).eval(), clock.ends
 
 
 def one_cycle(progress: float) -> float:
@@ -179,6 +180,7 @@ def by_hand(setup: Setup, epochs: int, make_loss):
 
 TRADES = {"attack": PGD(n_steps=10), "divergence": "kl"}
 HALF = {"precision": "bfloat16"}
+GRAPHS = {**HALF, "cuda_graphs": True}
 
 
 def ways(setup: Setup) -> dict[str, partial]:
@@ -191,23 +193,28 @@ def ways(setup: Setup) -> dict[str, partial]:
             by_us, setup, options=TRADES, net_params={"precision": "float32"}
         ),
         "TRADES-10, bfloat16": partial(by_us, setup, options=TRADES, net_params=HALF),
-        "TRADES-10, bfloat16, compiled": partial(by_us, setup, options=TRADES, net_params=compiled),
+        "TRADES-10, bfloat16, graphs": partial(by_us, setup, options=TRADES, net_params=GRAPHS),
         "default, bfloat16": partial(by_us, setup, options={}, net_params=HALF),
+        "default, bfloat16, graphs": partial(by_us, setup, options={}, net_params=GRAPHS),
+        "TRADES-10, bfloat16, compiled": partial(by_us, setup, options=TRADES, net_params=compiled),
         "default, bfloat16, compiled": partial(by_us, setup, options={}, net_params=compiled),
     }
 
 
-SHORT = ("careful loop, TRADES-10, float32", "TRADES-10, bfloat16", "default, bfloat16")
+LOOP = "careful loop, TRADES-10, float32"
+SHORT = (LOOP, "TRADES-10, bfloat16, graphs", "default, bfloat16, graphs")
 
 
 # Tables -------------------------------------------------------------------------------------------
 
 
-def throughput(setup: Setup, epochs: int) -> dict[str, float]:
+def throughput(setup: Setup, epochs: int, names: list[str]) -> dict[str, float]:
     """Rows a second of each way."""
     header("training", "first epoch s", "rows/s", "over the careful loop")
     found: dict[str, float] = {}
     for name, fit in ways(setup).items():
+        if name not in names:
+            continue
         torch.compiler.reset()  # it counts what it compiled for one function, and then gives up
         began = now(setup.device)
         try:
@@ -218,7 +225,7 @@ def throughput(setup: Setup, epochs: int) -> dict[str, float]:
             row(name, f"stops: {type(error).__name__}: {str(error).splitlines()[0][:80]}", "", "")
             continue
         found[name] = len(setup.X) / float(np.median(np.diff(ends)))
-        base = found.get(SHORT[0], np.nan)
+        base = found.get(LOOP, np.nan)
         row(name, f"{ends[0] - began:.1f}", f"{found[name]:.0f}", f"{found[name] / base:.2f}")
     return found
 
@@ -258,9 +265,9 @@ def header(*columns: str) -> None:
     print("|" + "---|" * len(columns), flush=True)
 
 
-def prepare(smoke: bool, n_rows: int | None) -> Setup:
+def prepare(smoke: bool, n_rows: int | None, n_test: int) -> Setup:
     device = "cpu" if smoke else "cuda"
-    n_rows, n_test = (n_rows or 600, 40) if smoke else (n_rows, 1000)
+    n_rows, n_test = (n_rows or 600, 40) if smoke else (n_rows, n_test)
     X, y = load_fashion_mnist(return_X_y=True, n_rows=n_rows, random_state=0)
     X_test, y_test = load_fashion_mnist(subset="test", return_X_y=True)
     module = partial(resnet18, width=4 if smoke else 64)
@@ -284,7 +291,9 @@ def main() -> int:
     parser.add_argument("--only", nargs="*", default=list(PARTS), choices=PARTS)
     parser.add_argument("--epochs", type=int, default=10, help="of the accuracy table")
     parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--ways", nargs="*", help="of the throughput table; all by default")
     parser.add_argument("--rows", type=int, help="of training; all by default")
+    parser.add_argument("--test-rows", type=int, default=1000, help="of robust accuracy")
     parser.add_argument("--smoke", action="store_true", help="few rows and one epoch, on a CPU")
     arguments = parser.parse_args()
     reason = reason_to_stop(arguments.smoke)
@@ -292,7 +301,7 @@ def main() -> int:
         print(reason)
         return 0
     warnings.simplefilter("ignore")
-    setup = prepare(arguments.smoke, arguments.rows)
+    setup = prepare(arguments.smoke, arguments.rows, arguments.test_rows)
     where = "CPU, smoke" if arguments.smoke else torch.cuda.get_device_name()
     print(
         f"{where}, Python {platform.python_version()}, torch {torch.__version__}, "
@@ -300,7 +309,8 @@ def main() -> int:
     )
     speed = {}
     if {"throughput", "minutes"} & set(arguments.only):
-        speed = throughput(setup, 2 if arguments.smoke else 3)
+        names = arguments.ways or list(ways(setup))
+        speed = throughput(setup, 2 if arguments.smoke else 3, names)
     if "accuracy" in arguments.only:
         accuracy(setup, 1 if arguments.smoke else arguments.epochs)
     if "minutes" in arguments.only:
