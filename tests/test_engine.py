@@ -14,7 +14,7 @@ from skrobust.attacks import PGD, Objective, Single
 from skrobust.datasets import load_digits_images
 from skrobust.estimators import RobustClassifier, RobustRegressor
 from skrobust.exceptions import RobustnessWarning
-from skrobust.nets import BatchLoader, Rows
+from skrobust.nets import BatchLoader, Rows, _net
 from skrobust.nets._first_layer import first_convolution, suits
 from skrobust.nets._guard import Guard, Probe
 from skrobust.nets._memory import Memory
@@ -425,6 +425,83 @@ def test_history_has_every_batch_and_the_penalty():
         losses = [batch["train_loss"] for batch in row["batches"]]
         assert sizes == [50, 50, 50]
         assert row["train_loss"] == pytest.approx(np.mean(losses))
+
+
+def images(n: int = 128, side: int = 12, seed: int = 0):
+    """Rows whose class is which half is brighter, and a batch of them too large for one pass."""
+    X = np.random.default_rng(seed).random((n, 1, side, side)).astype(np.float32)
+    y = (X[:, 0, : side // 2].mean(axis=(1, 2)) > X[:, 0, side // 2 :].mean(axis=(1, 2))).astype(int)
+    return X, y
+
+
+WIDE = dict(max_epochs=3, batch_size=128, radius=0.05, random_state=0)
+
+
+@pytest.mark.filterwarnings("ignore:The robust model is no better")
+@pytest.mark.parametrize("attack", ["single", "pgd"])
+def test_a_cpu_searches_in_bfloat16_where_it_can(monkeypatch, attack):
+    """Only the attack's passes: what trains and what predicts is float32."""
+    X, y = images()
+    seen = {"searching": set(), "training": set()}
+
+    class Spy(nn.Linear):
+        def forward(self, x):
+            found = super().forward(x)
+            seen["training" if self.weight.requires_grad else "searching"].add(found.dtype)
+            return found
+
+    def module(shape, n_outputs):
+        return nn.Sequential(nn.Flatten(), Spy(shape[1] * shape[2], n_outputs))
+
+    for able, wanted in ((True, torch.bfloat16), (False, torch.float32)):
+        monkeypatch.setattr(_net, "cpu_has_bfloat16", lambda able=able: able)
+        seen["searching"].clear(), seen["training"].clear()
+        model = RobustClassifier(module, attack=attack, **WIDE).fit(X, y)
+        assert wanted in seen["searching"] and seen["training"] == {torch.float32}
+        seen["searching"].clear()
+        model.predict(X)
+        assert seen["searching"] == {torch.float32}
+    seen["searching"].clear()
+    monkeypatch.setattr(_net, "cpu_has_bfloat16", lambda: True)
+    RobustClassifier(module, attack=attack, net_params={"precision": "float32"}, **WIDE).fit(X, y)
+    assert seen["searching"] == {torch.float32}
+
+
+@pytest.mark.filterwarnings("ignore:The robust model is no better")
+@pytest.mark.parametrize("precision", ["auto", "bfloat16"])
+def test_named_networks_of_images_train_in_bfloat16(monkeypatch, precision):
+    monkeypatch.setattr(_net, "cpu_has_bfloat16", lambda: True)
+    X, y = images()
+    found = [
+        RobustClassifier("cnn", net_params={"precision": how}, **WIDE).fit(X, y)
+        for how in (precision, "float32")
+    ]
+    probabilities = [model.predict_proba(X) for model in found]
+    np.testing.assert_allclose(*probabilities, atol=0.05)
+    assert not np.array_equal(*probabilities)
+    assert {p.dtype for p in found[0].net_.module_.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize("how", ["view", "flatten"])
+def test_modules_of_ones_own_have_channels_last_where_they_bear_it(how):
+    """``x.view`` after a convolution needs the order that it was written for."""
+
+    class Own(nn.Module):
+        def __init__(self, shape, n_outputs):
+            super().__init__()
+            self.first, self.last = nn.Conv2d(1, 4, 3), nn.Linear(400, n_outputs)
+
+        def forward(self, x):
+            x = self.first(x)
+            self.is_last = x.is_contiguous(memory_format=torch.channels_last)
+            return self.last(x.view(len(x), -1) if how == "view" else x.flatten(1))
+
+    X, y = images(32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RobustnessWarning)
+        model = RobustClassifier(Own, max_epochs=1, radius=0.05, random_state=0).fit(X, y)
+    model.predict(X)
+    assert model.net_.module_.body.is_last == (how == "flatten")
 
 
 @pytest.mark.slow  # a compiler is at work for half a minute
