@@ -302,6 +302,36 @@ def test_guard_goes_back_and_takes_more_steps_after_a_collapse():
     assert setting["attack"].n_steps == 1  # the user's object stays as it was
 
 
+@pytest.mark.parametrize(
+    ("one", "many", "is_fall"),
+    [
+        ([0.5, 0.4, 0.88], [0.5, 0.42, 0.93], True),  # one step breaks all that many break
+        ([0.5, 0.4, 0.45], [0.5, 0.42, 0.56], False),  # a bad epoch
+        ([0.9, 0.8, 0.85], [0.9, 0.82, 0.88], False),  # not robust yet
+        ([0.5, 0.4, 0.50], [0.5, 0.42, 0.61], True),  # a third of what was robust, and a gap
+        ([0.9, 0.3, 0.20], [0.9, 0.40, 0.90], True),  # the textbook's
+    ],
+)
+def test_guard_judges_examinations(monkeypatch, one, many, is_fall):
+    """Shares of wrong rows at three examinations, as a net in training might show them."""
+    figures = {1: iter(one), 5: iter(many)}
+
+    def loss(self, net, attack):
+        return 0.1 if attack is None else next(figures.get(attack.n_steps, iter([0.1])))
+
+    monkeypatch.setattr(Probe, "loss", loss)
+    monkeypatch.setattr(Guard, "on_epoch_end", lambda self, net, **kwargs: self._examine(net))
+    X, y = load_iris(return_X_y=True)
+    fit = RobustClassifier(max_epochs=3, random_state=0).fit
+    if not is_fall:
+        assert not any("collapsed" in row for row in fit(X, y).history_)
+        return
+    with pytest.warns(RobustnessWarning, match="collapsed"):
+        model = fit(X, y)
+    assert [bool(row.get("collapsed")) for row in model.history_] == [False, False, True]
+    assert model.net_.attack.n_steps == 3
+
+
 def test_guard_is_silent_where_training_is_sound():
     X, y = load_breast_cancer(return_X_y=True)
     with warnings.catch_warnings():
