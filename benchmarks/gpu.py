@@ -9,9 +9,10 @@ with the attack recorded as a CUDA graph, and compiled, over an eager float32 lo
 steps: the careful one of training.py, which computes the clean output once; the authors' loop beside
 it. Median of the epochs after the first, which warms up, records and compiles. *accuracy*: the same
 number of epochs by the loop, TRADES-10 and the default fit; "points" is robust accuracy minus the
-loop's. *minutes*: the robust accuracy that --minutes of training reach, epochs chosen by the throughput
-measured before. Robust accuracy is that of --test-rows test rows under APGD-CE and APGD-DLR (package
-pyautoattack; AutoAttack's steps).
+loop's, "examined" what the guard saw (epoch: wrong under one step, under several). *minutes*: the
+robust accuracy that --minutes of training reach, epochs chosen by the throughput measured before.
+Robust accuracy is that of --test-rows test rows under APGD-CE and APGD-DLR (package pyautoattack;
+AutoAttack's steps).
 
 AdamW, weight decay 5e-4, smoothing 4, one-cycle learning rate up to 2e-3 in the loop as in skrobust.
 "float32" is torch's default, which lets convolutions use TF32. Without a CUDA GPU nothing is measured
@@ -31,6 +32,7 @@ import warnings
 from dataclasses import dataclass
 from functools import partial
 from math import cos, pi
+from typing import NamedTuple
 
 import numpy as np
 import skorch
@@ -112,6 +114,14 @@ class Setup:
         return 100 * float(np.mean(np.concatenate(found) == self.y_test))
 
 
+class Fit(NamedTuple):
+    """The network, when each epoch ended, and what the examinations of the training found."""
+
+    net: nn.Module
+    ends: list[float]
+    checks: str = ""
+
+
 class Clock(skorch.callbacks.Callback):
     """When each epoch ended, all that belongs to it included."""
 
@@ -128,8 +138,7 @@ def now(device) -> float:
     return time.perf_counter()
 
 
-def by_us(setup: Setup, epochs: int, options: dict, net_params: dict):
-    """The module, and when each epoch ended."""
+def by_us(setup: Setup, epochs: int, options: dict, net_params: dict) -> Fit:
     clock = Clock()
     model = RobustClassifier(
         setup.module,
@@ -146,7 +155,17 @@ def by_us(setup: Setup, epochs: int, options: dict, net_params: dict):
         net_params=net_params,
         **options,
     ).fit(setup.X, setup.y)
-    return as_torch(model).to(setup.device).eval(), clock.ends
+    return Fit(as_torch(model).to(setup.device).eval(), clock.ends, examined(model.history_))
+
+
+def examined(history) -> str:
+    """Epoch: share of wrong rows under one step, under several; and whether training went back."""
+    return ", ".join(
+        f"{n}: {row['loss_one_step']:.2f} {row['loss_many_steps']:.2f}"
+        + " collapsed" * bool(row.get("collapsed"))
+        for n, row in enumerate(history, 1)
+        if "loss_many_steps" in row
+    )
 
 
 def one_cycle(progress: float) -> float:
@@ -156,8 +175,8 @@ def one_cycle(progress: float) -> float:
     return 0.5 * (1 + cos(pi * (progress - 0.25) / 0.75))
 
 
-def by_hand(setup: Setup, epochs: int, make_loss):
-    """The module, and when each epoch ended, of an eager float32 loop."""
+def by_hand(setup: Setup, epochs: int, make_loss) -> Fit:
+    """An eager float32 loop."""
     x, y = torch.from_numpy(setup.X).to(setup.device), torch.from_numpy(setup.y).to(setup.device)
     torch.manual_seed(0)
     network = setup.module(setup.X.shape[1:], 10).to(setup.device)
@@ -175,7 +194,7 @@ def by_hand(setup: Setup, epochs: int, make_loss):
             optimizer.step()
             schedule.step()
         ends.append(now(setup.device))
-    return network.eval(), ends
+    return Fit(network.eval(), ends)
 
 
 TRADES = {"attack": PGD(n_steps=10), "divergence": "kl"}
@@ -184,7 +203,7 @@ GRAPHS = {**HALF, "cuda_graphs": True}
 
 
 def ways(setup: Setup) -> dict[str, partial]:
-    """``{name: epochs -> (module, ends)}``; the first is what the others are compared with."""
+    """``{name: epochs -> Fit}``; the first is what the others are compared with."""
     compiled = {**HALF, **setup.compiling}
     return {
         "careful loop, TRADES-10, float32": partial(by_hand, setup, make_loss=careful_loss),
@@ -202,7 +221,7 @@ def ways(setup: Setup) -> dict[str, partial]:
 
 
 LOOP = "careful loop, TRADES-10, float32"
-SHORT = (LOOP, "TRADES-10, bfloat16, graphs", "default, bfloat16, graphs")
+SHORT = (LOOP, "TRADES-10, bfloat16, graphs", "default, bfloat16, graphs", "default, bfloat16")
 
 
 # Tables -------------------------------------------------------------------------------------------
@@ -218,7 +237,7 @@ def throughput(setup: Setup, epochs: int, names: list[str]) -> dict[str, float]:
         torch.compiler.reset()  # it counts what it compiled for one function, and then gives up
         began = now(setup.device)
         try:
-            _, ends = fit(epochs)
+            ends = fit(epochs).ends
         except (
             Exception
         ) as error:  # compilers stop for many reasons, and other lines are worth having
@@ -231,27 +250,28 @@ def throughput(setup: Setup, epochs: int, names: list[str]) -> dict[str, float]:
 
 
 def accuracy(setup: Setup, epochs: int) -> None:
-    header("training", "epochs", "clean", "robust", "points", "s")
+    header("training", "epochs", "clean", "robust", "points", "s", "examined")
     base = None
     for name in SHORT:
         began = now(setup.device)
-        net, ends = ways(setup)[name](epochs)
+        net, ends, checks = ways(setup)[name](epochs)
         robust = setup.robust(net)
         base = robust if base is None else base
         cells = [name, epochs, f"{setup.clean(net):.1f}", f"{robust:.1f}", f"{robust - base:+.1f}"]
-        row(*cells, f"{ends[-1] - began:.0f}")
+        row(*cells, f"{ends[-1] - began:.0f}", checks)
 
 
 def in_minutes(setup: Setup, speed: dict[str, float], minutes: float) -> None:
-    header(f"{minutes:g} minutes of", "epochs", "clean", "robust", "s")
+    header(f"{minutes:g} minutes of", "epochs", "clean", "robust", "s", "examined")
     best = 0.0
     for name in filter(speed.__contains__, SHORT):
         epochs = max(1, int(60 * minutes * speed[name] / len(setup.X)))
         began = now(setup.device)
-        net, ends = ways(setup)[name](epochs)
+        net, ends, checks = ways(setup)[name](epochs)
         robust = setup.robust(net)
         best = max(best, robust)
-        row(name, epochs, f"{setup.clean(net):.1f}", f"{robust:.1f}", f"{ends[-1] - began:.0f}")
+        cells = [name, epochs, f"{setup.clean(net):.1f}", f"{robust:.1f}"]
+        row(*cells, f"{ends[-1] - began:.0f}", checks)
     print(f"\nBest robust accuracy in {minutes:g} minutes: {best:.1f}.")
 
 
