@@ -1,16 +1,18 @@
 """ResNet-18 on all of Fashion-MNIST, linf 0.1, batches of 512, on a GPU: throughput and robust accuracy.
 
     python benchmarks/gpu.py
-    python benchmarks/gpu.py --only throughput
+    python benchmarks/gpu.py --only throughput --rows 10240 --ways "default, bfloat16, graphs"
     python benchmarks/gpu.py --smoke
 
-*throughput*: rows a second of the default fit and of TRADES-10 (attack=PGD(n_steps=10)), in bfloat16
-and compiled, over an eager float32 loop of TRADES with ten steps: the careful one of training.py, which
-computes the clean output once; the authors' loop beside it. Median of the epochs after the first, which
-warms up and compiles. *accuracy*: the same number of epochs by the loop, TRADES-10 and the default fit;
-"points" is robust accuracy minus the loop's. *minutes*: the robust accuracy that --minutes of training
-reach, epochs chosen by the throughput measured before. Robust accuracy is that of 1,000 test rows under
-APGD-CE and APGD-DLR (package pyautoattack; AutoAttack's steps).
+*throughput*: rows a second of the default fit and of TRADES-10 (attack=PGD(n_steps=10)), in bfloat16,
+with the attack recorded as a CUDA graph, and compiled, over an eager float32 loop of TRADES with ten
+steps: the careful one of training.py, which computes the clean output once; the authors' loop beside
+it. Median of the epochs after the first, which warms up, records and compiles. *accuracy*: the same
+number of epochs by the loop, TRADES-10 and the default fit; "points" is robust accuracy minus the
+loop's, "examined" what the guard saw (epoch: wrong under one step, under several). *minutes*: the
+robust accuracy that --minutes of training reach, epochs chosen by the throughput measured before.
+Robust accuracy is that of --test-rows test rows under APGD-CE and APGD-DLR (package pyautoattack;
+AutoAttack's steps).
 
 AdamW, weight decay 5e-4, smoothing 4, one-cycle learning rate up to 2e-3 in the loop as in skrobust.
 "float32" is torch's default, which lets convolutions use TF32. Without a CUDA GPU nothing is measured
@@ -30,13 +32,14 @@ import warnings
 from dataclasses import dataclass
 from functools import partial
 from math import cos, pi
+from typing import NamedTuple
 
 import numpy as np
 import skorch
 import torch
+from _training_loops import BETA, LR, Problem, authors_loss, batches, careful_loss
 from cost import by_autoattack
 from torch import Tensor, nn
-from training import BETA, LR, Problem, authors_loss, batches, careful_loss
 
 from skrobust import LpBall, RobustClassifier, as_torch
 from skrobust.attacks import PGD
@@ -111,6 +114,14 @@ class Setup:
         return 100 * float(np.mean(np.concatenate(found) == self.y_test))
 
 
+class Fit(NamedTuple):
+    """The network, when each epoch ended, and what the examinations of the training found."""
+
+    net: nn.Module
+    ends: list[float]
+    checks: str = ""
+
+
 class Clock(skorch.callbacks.Callback):
     """When each epoch ended, all that belongs to it included."""
 
@@ -127,8 +138,7 @@ def now(device) -> float:
     return time.perf_counter()
 
 
-def by_us(setup: Setup, epochs: int, options: dict, net_params: dict):
-    """The module, and when each epoch ended."""
+def by_us(setup: Setup, epochs: int, options: dict, net_params: dict) -> Fit:
     clock = Clock()
     model = RobustClassifier(
         setup.module,
@@ -145,7 +155,17 @@ def by_us(setup: Setup, epochs: int, options: dict, net_params: dict):
         net_params=net_params,
         **options,
     ).fit(setup.X, setup.y)
-    return as_torch(model).eval(), clock.ends
+    return Fit(as_torch(model).to(setup.device).eval(), clock.ends, examined(model.history_))
+
+
+def examined(history) -> str:
+    """Epoch: share of wrong rows under one step, under several; and whether training went back."""
+    return ", ".join(
+        f"{n}: {row['loss_one_step']:.2f} {row['loss_many_steps']:.2f}"
+        + " collapsed" * bool(row.get("collapsed"))
+        for n, row in enumerate(history, 1)
+        if "loss_many_steps" in row
+    )
 
 
 def one_cycle(progress: float) -> float:
@@ -155,8 +175,8 @@ def one_cycle(progress: float) -> float:
     return 0.5 * (1 + cos(pi * (progress - 0.25) / 0.75))
 
 
-def by_hand(setup: Setup, epochs: int, make_loss):
-    """The module, and when each epoch ended, of an eager float32 loop."""
+def by_hand(setup: Setup, epochs: int, make_loss) -> Fit:
+    """An eager float32 loop."""
     x, y = torch.from_numpy(setup.X).to(setup.device), torch.from_numpy(setup.y).to(setup.device)
     torch.manual_seed(0)
     network = setup.module(setup.X.shape[1:], 10).to(setup.device)
@@ -174,15 +194,16 @@ def by_hand(setup: Setup, epochs: int, make_loss):
             optimizer.step()
             schedule.step()
         ends.append(now(setup.device))
-    return network.eval(), ends
+    return Fit(network.eval(), ends)
 
 
 TRADES = {"attack": PGD(n_steps=10), "divergence": "kl"}
 HALF = {"precision": "bfloat16"}
+GRAPHS = {**HALF, "cuda_graphs": True}
 
 
 def ways(setup: Setup) -> dict[str, partial]:
-    """``{name: epochs -> (module, ends)}``; the first is what the others are compared with."""
+    """``{name: epochs -> Fit}``; the first is what the others are compared with."""
     compiled = {**HALF, **setup.compiling}
     return {
         "careful loop, TRADES-10, float32": partial(by_hand, setup, make_loss=careful_loss),
@@ -191,60 +212,66 @@ def ways(setup: Setup) -> dict[str, partial]:
             by_us, setup, options=TRADES, net_params={"precision": "float32"}
         ),
         "TRADES-10, bfloat16": partial(by_us, setup, options=TRADES, net_params=HALF),
-        "TRADES-10, bfloat16, compiled": partial(by_us, setup, options=TRADES, net_params=compiled),
+        "TRADES-10, bfloat16, graphs": partial(by_us, setup, options=TRADES, net_params=GRAPHS),
         "default, bfloat16": partial(by_us, setup, options={}, net_params=HALF),
+        "default, bfloat16, graphs": partial(by_us, setup, options={}, net_params=GRAPHS),
+        "TRADES-10, bfloat16, compiled": partial(by_us, setup, options=TRADES, net_params=compiled),
         "default, bfloat16, compiled": partial(by_us, setup, options={}, net_params=compiled),
     }
 
 
-SHORT = ("careful loop, TRADES-10, float32", "TRADES-10, bfloat16", "default, bfloat16")
+LOOP = "careful loop, TRADES-10, float32"
+SHORT = (LOOP, "TRADES-10, bfloat16, graphs", "default, bfloat16, graphs", "default, bfloat16")
 
 
 # Tables -------------------------------------------------------------------------------------------
 
 
-def throughput(setup: Setup, epochs: int) -> dict[str, float]:
+def throughput(setup: Setup, epochs: int, names: list[str]) -> dict[str, float]:
     """Rows a second of each way."""
     header("training", "first epoch s", "rows/s", "over the careful loop")
     found: dict[str, float] = {}
     for name, fit in ways(setup).items():
+        if name not in names:
+            continue
         torch.compiler.reset()  # it counts what it compiled for one function, and then gives up
         began = now(setup.device)
         try:
-            _, ends = fit(epochs)
+            ends = fit(epochs).ends
         except (
             Exception
         ) as error:  # compilers stop for many reasons, and other lines are worth having
             row(name, f"stops: {type(error).__name__}: {str(error).splitlines()[0][:80]}", "", "")
             continue
         found[name] = len(setup.X) / float(np.median(np.diff(ends)))
-        base = found.get(SHORT[0], np.nan)
+        base = found.get(LOOP, np.nan)
         row(name, f"{ends[0] - began:.1f}", f"{found[name]:.0f}", f"{found[name] / base:.2f}")
     return found
 
 
 def accuracy(setup: Setup, epochs: int) -> None:
-    header("training", "epochs", "clean", "robust", "points", "s")
+    header("training", "epochs", "clean", "robust", "points", "s", "examined")
     base = None
     for name in SHORT:
         began = now(setup.device)
-        net, ends = ways(setup)[name](epochs)
+        net, ends, checks = ways(setup)[name](epochs)
         robust = setup.robust(net)
         base = robust if base is None else base
         cells = [name, epochs, f"{setup.clean(net):.1f}", f"{robust:.1f}", f"{robust - base:+.1f}"]
-        row(*cells, f"{ends[-1] - began:.0f}")
+        row(*cells, f"{ends[-1] - began:.0f}", checks)
 
 
 def in_minutes(setup: Setup, speed: dict[str, float], minutes: float) -> None:
-    header(f"{minutes:g} minutes of", "epochs", "clean", "robust", "s")
+    header(f"{minutes:g} minutes of", "epochs", "clean", "robust", "s", "examined")
     best = 0.0
     for name in filter(speed.__contains__, SHORT):
         epochs = max(1, int(60 * minutes * speed[name] / len(setup.X)))
         began = now(setup.device)
-        net, ends = ways(setup)[name](epochs)
+        net, ends, checks = ways(setup)[name](epochs)
         robust = setup.robust(net)
         best = max(best, robust)
-        row(name, epochs, f"{setup.clean(net):.1f}", f"{robust:.1f}", f"{ends[-1] - began:.0f}")
+        cells = [name, epochs, f"{setup.clean(net):.1f}", f"{robust:.1f}"]
+        row(*cells, f"{ends[-1] - began:.0f}", checks)
     print(f"\nBest robust accuracy in {minutes:g} minutes: {best:.1f}.")
 
 
@@ -258,9 +285,9 @@ def header(*columns: str) -> None:
     print("|" + "---|" * len(columns), flush=True)
 
 
-def prepare(smoke: bool, n_rows: int | None) -> Setup:
+def prepare(smoke: bool, n_rows: int | None, n_test: int) -> Setup:
     device = "cpu" if smoke else "cuda"
-    n_rows, n_test = (n_rows or 600, 40) if smoke else (n_rows, 1000)
+    n_rows, n_test = (n_rows or 600, 40) if smoke else (n_rows, n_test)
     X, y = load_fashion_mnist(return_X_y=True, n_rows=n_rows, random_state=0)
     X_test, y_test = load_fashion_mnist(subset="test", return_X_y=True)
     module = partial(resnet18, width=4 if smoke else 64)
@@ -284,7 +311,9 @@ def main() -> int:
     parser.add_argument("--only", nargs="*", default=list(PARTS), choices=PARTS)
     parser.add_argument("--epochs", type=int, default=10, help="of the accuracy table")
     parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--ways", nargs="*", help="of the throughput table; all by default")
     parser.add_argument("--rows", type=int, help="of training; all by default")
+    parser.add_argument("--test-rows", type=int, default=1000, help="of robust accuracy")
     parser.add_argument("--smoke", action="store_true", help="few rows and one epoch, on a CPU")
     arguments = parser.parse_args()
     reason = reason_to_stop(arguments.smoke)
@@ -292,7 +321,7 @@ def main() -> int:
         print(reason)
         return 0
     warnings.simplefilter("ignore")
-    setup = prepare(arguments.smoke, arguments.rows)
+    setup = prepare(arguments.smoke, arguments.rows, arguments.test_rows)
     where = "CPU, smoke" if arguments.smoke else torch.cuda.get_device_name()
     print(
         f"{where}, Python {platform.python_version()}, torch {torch.__version__}, "
@@ -300,7 +329,8 @@ def main() -> int:
     )
     speed = {}
     if {"throughput", "minutes"} & set(arguments.only):
-        speed = throughput(setup, 2 if arguments.smoke else 3)
+        names = arguments.ways or list(ways(setup))
+        speed = throughput(setup, 2 if arguments.smoke else 3, names)
     if "accuracy" in arguments.only:
         accuracy(setup, 1 if arguments.smoke else arguments.epochs)
     if "minutes" in arguments.only:

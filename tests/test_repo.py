@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import inspect
 import re
@@ -127,3 +128,28 @@ def test_extras_named_in_errors_exist():
 
 def test_types_are_shipped():
     assert (ROOT / "skrobust" / "py.typed").exists()
+
+
+def names_of(path: Path) -> set[str]:
+    """What a module of Python has at its top level."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            found.add(node.name)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            found.add(node.id)
+        elif isinstance(node, ast.ImportFrom | ast.Import):
+            found |= {(alias.asname or alias.name) for alias in node.names}
+    return found
+
+
+BENCHMARKS = sorted((ROOT / "benchmarks").glob("*.py"))
+
+
+@pytest.mark.parametrize("path", BENCHMARKS, ids=lambda path: path.stem)
+def test_benchmarks_find_what_they_import_of_each_other(path):
+    siblings = {sibling.stem: sibling for sibling in BENCHMARKS}
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module in siblings:
+            missing = {alias.name for alias in node.names} - names_of(siblings[node.module])
+            assert not missing, f"{path.name} imports {missing} from {node.module}.py"

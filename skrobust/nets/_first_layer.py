@@ -37,6 +37,8 @@ def first_convolution(x: Tensor, layer: nn.Conv2d) -> Tensor:
 class _Convolution(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor | None, padding) -> Tensor:
+        if torch.is_autocast_enabled("cpu"):  # gradients come in this type too
+            x, weight = (part.to(torch.get_autocast_dtype("cpu")) for part in (x, weight))
         ctx.save_for_backward(x, weight)
         ctx.padding, ctx.has_bias = padding, bias is not None
         return nn.functional.conv2d(x, weight, bias, padding=padding)
@@ -63,9 +65,12 @@ def _gradient_of_rows(gradient: Tensor, weight: Tensor, shape, padding) -> Tenso
     n_out, _, rows, columns = weight.shape
     flat = gradient.permute(0, 2, 3, 1).reshape(-1, n_out)
     taps = weight.reshape(n_out, -1).t() @ flat.t()
+    taps = taps.to(
+        torch.promote_types(taps.dtype, torch.float32)
+    )  # in half precision sums are slow
     h, w = gradient.shape[2:]
     taps = taps.view(channels, rows, columns, n, h, w)
-    found = gradient.new_zeros(channels, n, height + 2 * high, width + 2 * wide)
+    found = taps.new_zeros(channels, n, height + 2 * high, width + 2 * wide)
     for i in range(rows):
         for j in range(columns):
             found[:, :, i : i + h, j : j + w] += taps[:, i, j]

@@ -69,7 +69,8 @@ class Guard(Callback):
 
     *Catastrophic overfitting* (Wong et al. 2020, 2001.03994): within an epoch the net learns to
     resist the one step it is trained on, and nothing else. A few rows show it: many steps break far
-    more of them than one step does, and more than they broke before. They are examined at
+    more of them than one step does, and more than they broke before, or so many more than before
+    that what training resists cannot be what breaks them. They are examined at
     regular epochs, and whenever the penalty has suddenly shrunk. After a collapse the weights,
     the optimiser and the running average of the last good examination come back, and the attack
     takes more steps; ``history`` says ``collapsed`` and the user is warned once.
@@ -112,7 +113,9 @@ class Guard(Callback):
         fallen = False
         if self.probe.is_classifier:  # losses are shares of wrong rows
             hidden = hidden and 1 - many < 0.6 * (1 - one)
-            fallen = many - one > GAP / 2 and 1 - many < FALL * (1 - self.least_)
+            # where training's own step misses what any other step finds, nothing is hidden from one
+            clear = many - one > GAP / 2 or many - self.least_ > GAP
+            fallen = clear and 1 - many < FALL * (1 - self.least_)
         if hidden or fallen:
             self._collapsed(net, one, many)
         else:

@@ -86,7 +86,7 @@ class BatchLoader:
     Rows that live elsewhere than on ``device`` (pinned, because they do not fit there) follow
     chunk by chunk, the next one while the device works on this one.
 
-    ``augment`` is a function ``(x, generator) -> x`` of gathered rows.
+    ``augment`` is a function ``(x, generator) -> x`` of gathered rows; the generator is on their device.
     """
 
     chunk_numbers = 2**20  # numbers of X gathered at a time
@@ -102,7 +102,9 @@ class BatchLoader:
     ):
         self.rows, self.generator, self.shuffle = rows, generator, shuffle
         self.device = rows.x.device if device is None else torch.device(device)
-        self.augment = augment
+        self.augment, self.noise = augment, generator
+        if augment is not None and self.device.type != "cpu":
+            self.noise = torch.Generator(self.device).manual_seed(generator.initial_seed())
         n = len(rows)
         self.batch_size = n if batch_size < 0 else min(batch_size, n)
         self.edges = list(range(0, n, self.batch_size)) + [n]
@@ -139,5 +141,5 @@ class BatchLoader:
                 rows = Rows(*pins)
             rows, index = rows.to(self.device), index.to(self.device)
         if self.augment is not None:
-            rows.x = self.augment(rows.x, self.generator)
+            rows.x = self.augment(rows.x, self.noise)
         return Chunk(rows, index)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 
 import torch
 from skorch import NeuralNet
@@ -15,6 +17,7 @@ from skrobust.bounds import Graph, trace
 from skrobust.nets._loader import Batch, BatchLoader, Rows
 from skrobust.nets._losses import ClassificationLoss, RegressionLoss
 from skrobust.nets._memory import Memory
+from skrobust.nets._replay import Replayed
 from skrobust.smoothing import LossGap, PairDivergence, Setting
 
 __all__ = ["ClassificationLoss", "RegressionLoss", "RobustNet"]
@@ -32,16 +35,20 @@ class RobustNet(NeuralNet):
     ``seed``, and how to compute:
 
     precision : {"auto", "float32", "bfloat16"}
-        Type of the network's arithmetic in training; "auto" is bfloat16 for images on a GPU that
-        has it. Losses and margins are float32 in any case.
+        Type of the network's arithmetic in training. "auto" is bfloat16 for images on a GPU that has
+        it; on a CPU that has it, in the attack's passes, of which a direction is all that is
+        wanted. Losses and margins are float32 in any case, and all that is predicted.
     compile : bool
         skorch's: whether ``torch.compile`` makes the forward pass of training, with the options
         ``compile__mode`` ("reduce-overhead" replays CUDA graphs) and so on.
+    cuda_graphs : bool
+        Whether the attack's passes through the network are recorded as a CUDA graph and replayed. The
+        network must compute the same steps for every batch; on a CPU nothing is recorded.
     deterministic : bool
         Only algorithms that give the same bits each time; slower on a GPU.
     augment : callable or None
-        ``(x, generator) -> x``, a random change of each batch of training rows. Perturbations are
-        then not remembered.
+        ``(x, generator) -> x``, a random change of each batch of training rows; rows and generator are
+        on the device of training. Perturbations are then not remembered.
     memory_limit : int
         Most bytes for remembered perturbations; beyond, rows begin at random points.
     """
@@ -57,6 +64,7 @@ class RobustNet(NeuralNet):
         radius_warmup=0.0,
         seed=0,
         precision="auto",
+        cuda_graphs=False,
         deterministic=False,
         augment=None,
         memory_limit=2**32,
@@ -66,7 +74,7 @@ class RobustNet(NeuralNet):
         self.threat, self.attack, self.divergence = threat, attack, divergence
         self.radius, self.smoothing, self.radius_warmup = radius, smoothing, radius_warmup
         self.seed, self.precision, self.deterministic = seed, precision, deterministic
-        self.augment, self.memory_limit = augment, memory_limit
+        self.augment, self.memory_limit, self.cuda_graphs = augment, memory_limit, cuda_graphs
 
     # One step ---------------------------------------------------------------------------------
 
@@ -142,7 +150,7 @@ class RobustNet(NeuralNet):
             with self.frozen_ as module:
                 if module.mode_matters:  # the reference must come from the same network
                     with torch.no_grad():
-                        reference = self.forward_(batch.x)
+                        reference = self.attacked_(batch.x)
                 return self._search(climb, reference, batch, region())
 
         return Setting(self.forward_, self.criterion_, region, find, self.generator_)
@@ -252,22 +260,28 @@ class RobustNet(NeuralNet):
     def on_train_begin(self, net, X=None, y=None, **kwargs) -> None:
         self.generator_ = torch.Generator(device=self.device).manual_seed(self.seed)
         self.first_epoch_ = len(self.history)
-        self.arithmetic_ = arithmetic(self.precision, self.device, X)
-        self.forward_ = self.module_.__call__  # a function: skorch keeps an eye on modules
-        self.attacked_ = self.forward_  # the same function, frozen: compiled apart
-        if self.compile:
-            options = self.get_params_for("compile")
-            self.forward_ = torch.compile(self.module_.__call__, **options)
-            self.attacked_ = torch.compile(lambda x: self.module_(x), **options)
-        if self.arithmetic_ is not nullcontext:
-            self.forward_ = _in_float32(self.forward_)
-            self.attacked_ = _in_float32(self.attacked_)
+        self.arithmetic_, within = arithmetics(self.precision, self.device, X, self.batch_size)
+        self.forward_, self.attacked_ = self._passes(within)
         self.memory_, self.graph_, self.moved_ = self._memory(X), self._graph(), None
         self.is_all_bound_ = self._is_all_bound()
         if self.graph_ is not None:
             n_batches = len(self.get_iterator(X, training=True))
             self.step_, self.n_steps_ = 0, max(1, self.max_epochs * n_batches)
         super().on_train_begin(net, X=X, y=y, **kwargs)
+
+    def _passes(self, within) -> tuple[Callable, Callable]:
+        """The forward passes of training and, frozen and in an arithmetic of their own, of attacks."""
+        forward = attacked = self.module_.__call__  # a function: skorch keeps an eye on modules
+        if self.compile:
+            options = self.get_params_for("compile")
+            forward = torch.compile(forward, **options)
+            attacked = torch.compile(lambda x: self.module_(x), **options)
+        if within is not nullcontext:
+            attacked = _in_float32(attacked, within)
+        if self.arithmetic_ is not nullcontext:
+            forward = _in_float32(forward, self.arithmetic_)
+        is_recorded = self.cuda_graphs and torch.device(self.device).type == "cuda"
+        return forward, Replayed(attacked) if is_recorded else attacked
 
     def _memory(self, rows) -> Memory | None:
         is_used = self.smoothing > 0 and self.radius > 0 and self.attack.remembers
@@ -318,21 +332,35 @@ class RobustNet(NeuralNet):
         return BatchLoader(dataset, self.batch_size, shuffler, training, self.device, augment)
 
 
-def arithmetic(precision: str, device, rows):
-    """A function that makes the context in which the network computes."""
+def arithmetics(precision: str, device, rows, batch_size: int) -> tuple[Callable, Callable]:
+    """Two functions: what makes the context in which the network is trained, and is attacked."""
     kind = torch.device(device).type
     is_image = isinstance(rows, Rows) and rows.x.ndim == 4
-    if precision == "auto":
-        able = kind == "cuda" and is_image and torch.cuda.is_bf16_supported()
-        precision = "bfloat16" if able else "float32"
-    if precision == "float32":
-        return nullcontext
-    return lambda: torch.autocast(kind, dtype=torch.bfloat16)
+    weights = search = precision == "bfloat16"
+    if precision == "auto" and is_image:
+        weights = search = kind == "cuda" and torch.cuda.is_bf16_supported()
+        if kind == "cpu":
+            is_small = rows.x[0].numel() * batch_size <= JOINT_NUMBERS
+            search = not is_small and cpu_has_bfloat16()
+    half = partial(torch.autocast, kind, dtype=torch.bfloat16)
+    apart = partial(half, cache_enabled=False)  # a recording must not lean on what is cached
+    return half if weights else nullcontext, apart if search else nullcontext
 
 
-def _in_float32(forward):
+def cpu_has_bfloat16() -> bool:
+    """Whether the processor multiplies bfloat16 by itself, and torch can tell."""
+    known = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(known.get("avx512_bf16") or known.get("amx_bf16"))
+
+
+def _in_float32(forward: Callable, within: Callable) -> Callable:
     """The forward pass with its outputs widened: divergences and margins need the digits."""
-    return lambda x: forward(x).float()
+
+    def whole(x: Tensor) -> Tensor:
+        with within():
+            return forward(x).float()
+
+    return whole
 
 
 def _hooked(net: NeuralNet, name: str) -> list:
