@@ -460,7 +460,9 @@ def test_history_has_every_batch_and_the_penalty():
 def images(n: int = 128, side: int = 12, seed: int = 0):
     """Rows whose class is which half is brighter, and a batch of them too large for one pass."""
     X = np.random.default_rng(seed).random((n, 1, side, side)).astype(np.float32)
-    y = (X[:, 0, : side // 2].mean(axis=(1, 2)) > X[:, 0, side // 2 :].mean(axis=(1, 2))).astype(int)
+    y = (X[:, 0, : side // 2].mean(axis=(1, 2)) > X[:, 0, side // 2 :].mean(axis=(1, 2))).astype(
+        int
+    )
     return X, y
 
 
@@ -589,9 +591,11 @@ def test_free_steps_are_for_images_unless_somebody_asks():
     options = dict(max_epochs=1, batch_size=16, radius=0.1, random_state=0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RobustnessWarning)  # one epoch on noise
-        assert RobustClassifier(**options).fit(X, y).net_.attack.free_step == 0.5
+        large = RobustClassifier(**options).fit(X, y).net_.attack
+        assert large.free_step == 0.5 and large.margins
         assert RobustClassifier(**options).fit(X[:, 0, 0], y).net_.attack.free_step == 0
-        assert RobustClassifier(**options).fit(X[..., :8, :8], y).net_.attack.free_step == 0
+        small = RobustClassifier(**options).fit(X[..., :8, :8], y).net_.attack
+        assert small.free_step == 0 and not small.margins
         assert RobustClassifier(**options).fit(X[:, 0], y).net_.attack.margins  # series
         chosen = RobustClassifier(attack=Single(free_step=0.1, verify=False), **options).fit(X, y)
     assert chosen.net_.attack.free_step == 0.1

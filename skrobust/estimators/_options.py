@@ -88,9 +88,9 @@ class Defaults(NamedTuple):
 DEFAULTS = {
     1: Defaults(smoothing=1.0, lr=5e-3, steps=1000),  # tables
     2: Defaults(smoothing=2.0, lr=2e-3, steps=2000, margins=True),  # series
-    3: Defaults(smoothing=4.0, lr=2e-3, steps=2000, free_step=0.5),  # images
+    3: Defaults(smoothing=4.0, lr=2e-3, steps=2000, free_step=0.5, margins=True),  # images
 }
-TINY = 256  # numbers of an image below which the free step costs more than it brings
+TINY = 256  # numbers of an image below which neither of the two pays
 # Of networks that are trained on their bounds: the radius grows slowly, from nothing.
 BOUNDED = {
     1: DEFAULTS[1],
@@ -115,13 +115,13 @@ def training_attack(attack, row_shape: tuple[int, ...]) -> Attack:
     >>> training_attack("single", (5,)), training_attack("pgd", (1, 28, 28))
     (Single(verify=False), PGD())
     >>> training_attack("auto", (3, 50)), training_attack("auto", (1, 28, 28))
-    (Single(margins=True, verify=False), Single(free_step=0.5, verify=False))
+    (Single(margins=True, verify=False), Single(free_step=0.5, margins=True, verify=False))
     """
     found = check_attack(attack, purpose="train")
     if isinstance(attack, str) and isinstance(found, Single):
         known = DEFAULTS[min(max(len(row_shape), 1), 3)]
-        is_tiny = prod(row_shape) < TINY
-        found.set_params(free_step=0.0 if is_tiny else known.free_step, margins=known.margins)
+        if len(row_shape) < 3 or prod(row_shape) >= TINY:
+            found.set_params(free_step=known.free_step, margins=known.margins)
     return found
 
 
