@@ -12,7 +12,8 @@ import pytest
 from sklearn.linear_model import LogisticRegression, Ridge
 
 from skrobust import LpBall, RobustnessMonitor
-from skrobust.monitoring._budget import AROUND, OFTEN, RECENT, Budget, Costs
+from skrobust.monitoring import _budget
+from skrobust.monitoring._budget import AROUND, MANY, RECENT, Budget, Costs
 
 RANDOM = np.random.default_rng(0)
 X = RANDOM.normal(size=(6000, 3))
@@ -259,14 +260,48 @@ def test_what_predictions_take_is_measured_where_they_happen():
         return answer(*args)
 
     watcher.estimator._answer = slower
-    for k in range(60 * OFTEN):
+    for k in range(60 * (MANY + 1)):
         watcher.predict(X[1000 + k : 1100 + k])
     assert watcher._budget.seconds(100) == pytest.approx((7 + 2) * UNIT, rel=0.01)
+    watcher._end_run()
     before = watcher._budget.predicted
     watcher.predict(X[1000:1100])
+    watcher._end_run()
     assert watcher._budget.predicted - before == pytest.approx((7 + 2) * UNIT, rel=0.01)
     watcher._budget.learn(100, 1.0)  # an accident counts no more than twice the usual
     assert watcher._budget.seconds(100) < 1.3 * (7 + 2) * UNIT
+
+
+@pytest.mark.parametrize("share", [0.02, 1e-9])
+def test_runs_decide_as_the_account_would(share, monkeypatch):
+    """What cannot be paid for is booked in one go; sizes change, labels and resets come between."""
+
+    def watched(many):
+        monkeypatch.setattr(_budget, "MANY", many)
+        watcher, _ = budgeted(share=share, look=1.0, max_rows=None)
+        found = []
+        for k in range(600):
+            watcher.predict(X[1000 + k : 1000 + k + (60 if k % 97 else 20)])
+            if k % 250 == 249:
+                watcher.reset()
+            found.append(watcher._n_looks)
+        (table,) = watcher.frame("overhead").to_dict("records")
+        return found, table, watcher.state().n_rows, watcher.state().n_passed
+
+    apart, together = watched(0), watched(MANY)
+    assert apart[0] == together[0] and apart[2:] == together[2:] and apart[3] > 0
+    assert apart[1] == pytest.approx(together[1])
+
+
+def test_a_run_counts_rows_as_they_come(tmp_path):
+    watcher, _ = budgeted(share=1e-9, store=tmp_path / "m.db")
+    for _ in range(10):
+        watcher.predict(X[1000:1001])
+    assert watcher._run.left == MANY - 10 + 2  # the first two have no run yet
+    assert watcher.state().n_passed == watcher.state().n_rows == 10
+    watcher.predict(X[1000:1002])  # another size ends it
+    assert watcher.state().n_passed == 12
+    assert watcher._budget.n_passed - watcher._run.left == 11
 
 
 def test_regressors_predict_too():

@@ -165,6 +165,7 @@ def _columns(monitor: Any, values: np.ndarray) -> dict[str, Any]:
 
 def _overhead_frame(monitor: Any) -> Any:
     """What predicting and watching took in this process, and what was looked at in this life."""
+    monitor._end_run()
     state, budget = monitor.state(), monitor._budget
     record = {
         "max_overhead": np.nan, "overhead": np.nan, "predict_seconds": np.nan,

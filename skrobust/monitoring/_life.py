@@ -86,7 +86,7 @@ class Life(Paying):
         """Views of models are made anew; everything else travels, a store in memory included."""
         if self._passed is not None and self._passed.n_new:
             self.state()  # the store counts it; the cell stays with this process
-        made_anew = ("probe_", "_memory", "_plain", "_passed")
+        made_anew = ("probe_", "_memory", "_plain", "_passed", "_run")
         return {name: value for name, value in self.__dict__.items() if name not in made_anew}
 
     def __setstate__(self, state: dict) -> None:

@@ -18,16 +18,34 @@ from skrobust.monitoring._result import MonitorState
 __all__ = ["Paying"]
 
 
+class Run:
+    """Updates of ``n`` rows that are passed over whatever they are; each is counted as it comes."""
+
+    __slots__ = ("left", "n", "passed")
+
+    def __init__(self, n: int, left: int, passed: Passed):
+        self.n, self.left, self.passed = n, left, passed
+
+    def takes(self, n: int, life: int) -> bool:
+        passed = self.passed
+        if n != self.n or self.left <= 0 or life != passed.life or not passed.is_mine:
+            return False
+        self.left -= 1
+        passed.add(n)
+        return True
+
+
 class Paying:
     """The part of :class:`RobustnessMonitor` that ``max_overhead`` asks for."""
 
     _clock = staticmethod(CLOCK)
     _budget: Budget | None = None
     _passed: Passed | None = None
+    _run: Run | None = None
 
     def _open_budget(self, rows: Rows) -> None:
         """Measure what predictions and updates take; the store keeps it for those who only update."""
-        self._budget = None
+        self._budget = self._run = None
         if self.max_overhead is None:
             return
         with quiet_names():
@@ -69,10 +87,26 @@ class Paying:
         return state
 
     def _pays_for(self, n: int) -> bool:
+        self._end_run()
+        return self._budget.opens(n, self._would_look(n))
+
+    def _would_look(self, n: int) -> bool:
         state = self._memory.state
         looked = n if self.max_rows_ is None else min(n, self.max_rows_)
         waiting = 0 if state is None else state.count["n_waiting"]
-        return self._budget.opens(n, waiting + looked >= self.window)
+        return waiting + looked >= self.window
+
+    def _end_run(self) -> None:
+        """Give back what was settled for updates that have not come."""
+        run, self._run = self._run, None
+        if run is not None and run.left > 0:
+            self._budget.settle(run.n, -run.left)
+
+    def _run_ahead(self, n: int) -> None:
+        """What follows of the same size and is not paid for either needs no account."""
+        left = self._budget.ahead(n, self._would_look(n))
+        if left and self._passed is not None:
+            self._run = Run(n, left, self._passed)
 
     @property
     def _n_looks(self) -> int:

@@ -37,6 +37,7 @@ def _passed_over(monitor: Any, X: Any, n: int) -> np.ndarray:
     if not budget.times_next():
         monitor._count_passed(n)
         budget.pay_passed(None)
+        monitor._run_ahead(n)
         return monitor.estimator.predict(X)
     began = clock()
     monitor._count_passed(n)
@@ -44,6 +45,7 @@ def _passed_over(monitor: Any, X: Any, n: int) -> np.ndarray:
     answers = monitor.estimator.predict(X)
     budget.learn(n, clock() - middle)
     budget.pay_passed(middle - began)
+    monitor._run_ahead(n)
     return answers
 
 
