@@ -623,6 +623,34 @@ def test_a_recorded_attack_trains_the_same_model(attack):
     np.testing.assert_allclose(*found, atol=1e-3)
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU here")
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_recording_follows_weights_and_statistics(precision):
+    """Outputs and gradients of a replay are those of the network as it is now, not as it was."""
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(1, 64, 3, padding=1, bias=False), nn.BatchNorm2d(64), nn.ReLU()]
+    layers += [nn.Conv2d(64, 64, 3, padding=1, bias=False), nn.BatchNorm2d(64), nn.ReLU()]
+    net = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10)).cuda()
+    net.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+    rows = Rows(torch.zeros(2, 1, 28, 28), torch.zeros(2))
+    within = _net.arithmetics(precision, "cuda", rows, 128)[1]
+    forward = _net._in_float32(net, within)
+    replay = _net.Replayed(forward)
+    for _ in range(5):
+        x = torch.randn(128, 1, 28, 28, device="cuda", requires_grad=True)
+        way = torch.randn(128, 10, device="cuda")
+        found = []
+        for function in (replay, forward):
+            outputs = function(x)
+            found.append((outputs.detach(), torch.autograd.grad(outputs, x, way)[0]))
+        for ours, theirs in zip(*found, strict=True):
+            assert (ours - theirs).norm() < 1e-3 * theirs.norm()
+        for part in net:
+            for value in [*part.parameters(), *part.buffers()]:
+                if value.is_floating_point():
+                    value.mul_(1 + 0.3 * torch.rand_like(value))
+
+
 def test_on_a_cpu_nothing_is_recorded():
     X, y = make_moons(60, noise=0.1, random_state=0)
     found = [
