@@ -514,6 +514,31 @@ def test_named_networks_of_images_train_in_bfloat16(monkeypatch, precision):
     assert {p.dtype for p in found[0].net_.module_.parameters()} == {torch.float32}
 
 
+@pytest.mark.filterwarnings("ignore:The robust model is no better")
+def test_a_module_that_mixes_types_by_hand_is_attacked_in_float32(monkeypatch):
+    monkeypatch.setattr(_net, "cpu_has_bfloat16", lambda: True)
+    X, y = images()
+
+    class Own(nn.Module):
+        def __init__(self, shape, n_outputs):
+            super().__init__()
+            self.last = nn.Linear(shape[1] * shape[2], n_outputs)
+
+        def forward(self, x):
+            found = self.last(x.flatten(1))
+            if found.dtype != x.dtype:  # as many an operation of torch says itself
+                raise RuntimeError("expected both to have the same type")
+            return found
+
+    found = [
+        RobustClassifier(Own, net_params={"precision": how}, **WIDE).fit(X, y).predict_proba(X)
+        for how in ("auto", "float32")
+    ]
+    np.testing.assert_array_equal(*found)
+    with pytest.raises(RuntimeError, match="same type"):  # whoever asks for it hears why not
+        RobustClassifier(Own, net_params={"precision": "bfloat16"}, **WIDE).fit(X, y)
+
+
 @pytest.mark.parametrize("how", ["view", "flatten"])
 def test_modules_of_ones_own_have_channels_last_where_they_bear_it(how):
     """``x.view`` after a convolution needs the order that it was written for."""

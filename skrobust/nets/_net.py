@@ -11,7 +11,7 @@ from skorch import NeuralNet
 from skorch.callbacks import Callback
 from torch import Tensor
 
-from skrobust._torch import Frozen
+from skrobust._torch import Frozen, evaluating
 from skrobust.attacks import Objective
 from skrobust.bounds import Graph, trace
 from skrobust.nets._loader import Batch, BatchLoader, Rows
@@ -261,6 +261,8 @@ class RobustNet(NeuralNet):
         self.generator_ = torch.Generator(device=self.device).manual_seed(self.seed)
         self.first_epoch_ = len(self.history)
         self.arithmetic_, within = arithmetics(self.precision, self.device, X, self.batch_size)
+        if self.precision == "auto" and within is not nullcontext and not self._bears(within, X):
+            self.arithmetic_ = within = nullcontext
         self.forward_, self.attacked_ = self._passes(within)
         self.memory_, self.graph_, self.moved_ = self._memory(X), self._graph(), None
         self.is_all_bound_ = self._is_all_bound()
@@ -282,6 +284,17 @@ class RobustNet(NeuralNet):
             forward = _in_float32(forward, self.arithmetic_)
         is_recorded = self.cuda_graphs and torch.device(self.device).type == "cuda"
         return forward, Replayed(attacked) if is_recorded else attacked
+
+    def _bears(self, within, rows: Rows) -> bool:
+        """Whether the network can do without digits; one that mixes types by hand may stop."""
+        x = rows.x[:2].to(self.device).requires_grad_()
+        try:
+            with evaluating(self.module_) as module, within():
+                outputs = module(x)
+            torch.autograd.grad(outputs.float().sum(), x)
+        except Exception:  # in float32 the same error comes where it can be explained
+            return False
+        return True
 
     def _memory(self, rows) -> Memory | None:
         is_used = self.smoothing > 0 and self.radius > 0 and self.attack.remembers
