@@ -104,7 +104,7 @@ class Guard(Callback):
     def _examine(self, net) -> None:
         clean = self.probe.loss(net, None)
         one = self.probe.loss(net, PGD(n_steps=1, random_start=False))
-        many = max(one, self.probe.loss(net, PGD(n_steps=5)))
+        many = max(one, self.probe.loss(net, PGD(n_steps=10)))  # five miss half of a collapse
         net.history.record("loss_one_step", one)
         net.history.record("loss_many_steps", many)
         # a net that is not robust yet gets better from one examination to the next
@@ -112,7 +112,7 @@ class Guard(Callback):
         hidden = worse and many - one > GAP
         fallen = False
         if self.probe.is_classifier:  # losses are shares of wrong rows
-            hidden = hidden and 1 - many < 0.6 * (1 - one)
+            hidden = hidden and 1 - many < 0.65 * (1 - one)
             # where training's own step misses what any other step finds, nothing is hidden from one
             clear = many - one > GAP / 2 or many - self.least_ > GAP
             fallen = clear and 1 - many < FALL * (1 - self.least_)
