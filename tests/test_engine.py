@@ -303,33 +303,47 @@ def test_guard_goes_back_and_takes_more_steps_after_a_collapse():
 
 
 @pytest.mark.parametrize(
-    ("one", "many", "is_fall"),
+    ("epochs", "one", "many", "when", "goes_back"),
     [
-        ([0.5, 0.4, 0.88], [0.5, 0.42, 0.93], True),  # one step breaks all that many break
-        ([0.5, 0.4, 0.45], [0.5, 0.42, 0.56], False),  # a bad epoch
-        ([0.9, 0.8, 0.85], [0.9, 0.82, 0.88], False),  # not robust yet
-        ([0.5, 0.4, 0.50], [0.5, 0.42, 0.61], True),  # a third of what was robust, and a gap
-        ([0.9, 0.3, 0.20], [0.9, 0.40, 0.90], True),  # the textbook's
+        (3, [0.50, 0.40, 0.88], [0.50, 0.42, 0.93], 3, True),  # one step breaks what many break
+        (3, [0.50, 0.40, 0.45], [0.50, 0.42, 0.56], None, False),  # a bad epoch
+        (3, [0.90, 0.80, 0.85], [0.90, 0.82, 0.88], None, False),  # not robust yet
+        (3, [0.50, 0.40, 0.50], [0.50, 0.42, 0.61], 3, True),  # a third of what was robust, a gap
+        (3, [0.90, 0.30, 0.20], [0.90, 0.40, 0.90], 3, True),  # the textbook's
+        (3, [0.50, 0.40, 0.38], [0.60, 0.65, 0.66], 3, True),  # hides twice in a row
+        (3, [0.50, 0.40, 0.40], [0.60, 0.65, 0.58], None, False),  # hides once
+        (3, [0.50, 0.90, 0.40], [0.50, 0.90, 0.40], None, False),  # a lucky first epoch
+        (3, [0.55, 0.48, 0.40], [0.77, 0.72, 0.40], 2, False),  # hides from the first epoch on
+        (
+            9,
+            [0.55, 0.48, 0.40],
+            [0.77, 0.72, 0.40],
+            None,
+            False,
+        ),  # the rate of learning still rises
+        (3, [0.60, 0.50, 0.40], [0.90, 0.72, 0.58], None, False),  # grows out of it
     ],
 )
-def test_guard_judges_examinations(monkeypatch, one, many, is_fall):
-    """Shares of wrong rows at three examinations, as a net in training might show them."""
-    figures = {1: iter(one), 10: iter(many)}
+def test_guard_judges_examinations(monkeypatch, epochs, one, many, when, goes_back):
+    """Shares of wrong rows at the first three examinations, as a net in training might show them."""
+    figures = {1: iter(one), 5: iter(many)}
 
     def loss(self, net, attack):
-        return 0.1 if attack is None else next(figures[attack.n_steps], 0.1)
+        n_steps = 0 if attack is None else attack.n_steps
+        return next(figures[n_steps], 0.1) if n_steps in figures else 0.1
 
     monkeypatch.setattr(Probe, "loss", loss)
-    monkeypatch.setattr(Guard, "on_epoch_end", lambda self, net, **kwargs: self._examine(net))
     X, y = load_iris(return_X_y=True)
-    fit = RobustClassifier(max_epochs=3, random_state=0).fit
-    if not is_fall:
-        assert not any("collapsed" in row for row in fit(X, y).history_)
-        return
-    with pytest.warns(RobustnessWarning, match="collapsed"):
-        model = fit(X, y)
-    assert [bool(row.get("collapsed")) for row in model.history_] == [False, False, True]
-    assert model.net_.attack.n_steps == 3
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", RobustnessWarning)
+        model = RobustClassifier(max_epochs=epochs, random_state=0).fit(X, y)
+    found = [n for n, row in enumerate(model.history_, 1) if row.get("collapsed")]
+    said = [str(w.message) for w in caught if "collapsed" in str(w.message)]
+    assert found == ([] if when is None else [when])
+    assert len(said) == len(found) and ["are back" in words for words in said] == [goes_back] * len(
+        said
+    )
+    assert model.net_.attack.n_steps == (3 if found else 1)
 
 
 def test_guard_is_silent_where_training_is_sound():
@@ -340,6 +354,17 @@ def test_guard_is_silent_where_training_is_sound():
     checks = [row for row in model.history_ if "loss_many_steps" in row]
     assert 10 <= len(checks) <= 30
     assert not any("collapsed" in row for row in model.history_)
+
+
+def test_a_model_that_resists_one_step_only_is_named(monkeypatch):
+    """Where the guard has seen nothing: it looks at weights before they are averaged, and not always."""
+    monkeypatch.setattr(Guard, "suits", staticmethod(lambda attack: False))
+    X, y = load_digits_images(return_X_y=True)
+    attack = PGD(n_steps=1, step_size=0.25, random_start=False)
+    options = dict(divergence="loss", threat=LpBall(bounds=(0, 1)), radius=0.25, random_state=0)
+    with pytest.warns(RobustnessWarning, match="resists one step and not several") as caught:
+        RobustClassifier(attack=attack, max_epochs=40, **options).fit(X[:1200], y[:1200])
+    assert len(caught) == 1
 
 
 def test_a_model_no_better_than_a_constant_is_named():
@@ -621,6 +646,12 @@ def test_free_steps_are_for_images_unless_somebody_asks():
         assert RobustClassifier(**options).fit(X[:, 0, 0], y).net_.attack.free_step == 0
         small = RobustClassifier(**options).fit(X[..., :8, :8], y).net_.attack
         assert small.free_step == 0 and not small.margins
+
+        def own(shape, n_outputs):
+            return nn.Sequential(nn.Flatten(), nn.Linear(64, n_outputs))
+
+        own = RobustClassifier(own, **options).fit(X[..., :8, :8], y).net_.attack
+        assert own.free_step == 0.5 and own.margins
         assert RobustClassifier(**options).fit(X[:, 0], y).net_.attack.margins  # series
         chosen = RobustClassifier(attack=Single(free_step=0.1, verify=False), **options).fit(X, y)
     assert chosen.net_.attack.free_step == 0.1

@@ -153,7 +153,7 @@ length), or (n_samples, n_channels, height, width)
         return X, y
 
     def _recipe(self, X, n_outputs: int, threat, options: Options, rng) -> tuple[Recipe, bool]:
-        attack = training_attack(self.attack, X.shape[1:])
+        attack = training_attack(self.attack, X.shape[1:], callable(self.module))
         divergence = check_divergence(self._divergence_name())
         exact = solves_exactly(self, X, threat, divergence)
         device = check_device(self.device)

@@ -90,7 +90,7 @@ DEFAULTS = {
     2: Defaults(smoothing=2.0, lr=2e-3, steps=2000, margins=True),  # series
     3: Defaults(smoothing=4.0, lr=2e-3, steps=2000, free_step=0.5, margins=True),  # images
 }
-TINY = 256  # numbers of an image below which neither of the two pays
+TINY = 256  # numbers of an image below which neither of the two pays for module="cnn"
 # Of networks that are trained on their bounds: the radius grows slowly, from nothing.
 BOUNDED = {
     1: DEFAULTS[1],
@@ -109,8 +109,11 @@ def encloses(attack) -> bool:
     return bool(getattr(check_attack(attack, purpose="train"), "encloses", False))
 
 
-def training_attack(attack, row_shape: tuple[int, ...]) -> Attack:
+def training_attack(attack, row_shape: tuple[int, ...], is_own: bool = False) -> Attack:
     """The attack to train with; of "auto" and "single", what suits the kind of data.
+
+    Small images are spared the free step where the network is ours; one of the user's own
+    (``is_own``) may be deep, and hides from a step along the divergence.
 
     >>> training_attack("single", (5,)), training_attack("pgd", (1, 28, 28))
     (Single(verify=False), PGD())
@@ -120,7 +123,7 @@ def training_attack(attack, row_shape: tuple[int, ...]) -> Attack:
     found = check_attack(attack, purpose="train")
     if isinstance(attack, str) and isinstance(found, Single):
         known = DEFAULTS[min(max(len(row_shape), 1), 3)]
-        if len(row_shape) < 3 or prod(row_shape) >= TINY:
+        if len(row_shape) < 3 or prod(row_shape) >= TINY or is_own:
             found.set_params(free_step=known.free_step, margins=known.margins)
     return found
 

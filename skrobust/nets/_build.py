@@ -18,7 +18,7 @@ from torch import nn
 from skrobust._torch import seeded, to_numpy
 from skrobust.attacks import Attack
 from skrobust.nets._callbacks import Averaging, FitTasks, Keeper, RobustValidation, Schedule
-from skrobust.nets._guard import Guard, Probe, warn_if_constant
+from skrobust.nets._guard import Guard, Probe, warn_of_the_end
 from skrobust.nets._loader import Rows
 from skrobust.nets._modules import Network
 from skrobust.nets._net import ClassificationLoss, RegressionLoss, RobustNet
@@ -136,9 +136,7 @@ def fit_net(
     net.callbacks_ = [entry for entry in net.callbacks_ if entry[0] not in ours]
     net.callbacks = list(recipe.callbacks)
     if probe is not None and keeper.epoch_:
-        is_last = ours["guard"] is not None and validation is None and averaging is None
-        found = net.history[-1].get("loss_many_steps") if is_last else None
-        warn_if_constant(net, probe, None if net.history[-1].get("collapsed") else found)
+        warn_of_the_end(net, probe)
     return net, keeper
 
 

@@ -12,18 +12,24 @@ from skorch.callbacks import Callback
 from torch import Tensor
 
 from skrobust._torch import differences, evaluating
-from skrobust.attacks import PGD, Attack, Objective
+from skrobust.attacks import APGD, PGD, Attack, Objective
 from skrobust.exceptions import caution
 from skrobust.nets._loader import Rows
 
-__all__ = ["Guard", "Probe", "warn_if_constant"]
+__all__ = ["Guard", "Probe", "warn_of_the_end"]
 
+ONE = PGD(n_steps=1, random_start=False)
+FEW = PGD(n_steps=5)
+MANY = APGD(n_steps=20)  # a net that hides from one step hides half from the others too
 GAP = 0.15  # share of the rows (or of the targets' variance) that one step may hide from many
+DOUBT = 0.1  # of the rows, hidden from one step, where a stronger attack is worth its price
+HIDDEN = (
+    0.6  # share of the rows that are right under one step, of which many leave less if it hides
+)
+WARM = 0.25  # share of the epochs in which the learning rate rises, and all is in motion
 FALL = 0.7  # share of its best figure that robust accuracy may fall to
 N_CHECKS = 12  # in one fit, besides those that the penalty asks for
-HARM = (
-    0.75  # share of the harm of many steps that one step does, below which it was learned by heart
-)
+HARM = 0.75  # of the harm of many steps to a regressor: where one step does less, it was learned by heart
 MORE_STEPS = {1: 3, 2: 3, 3: 5, 5: 10}
 
 
@@ -53,6 +59,12 @@ class Probe(NamedTuple):
             return Objective(lambda z, y: differences(module(z), y).amax(dim=1), y, goal=0.0)
         return Objective(lambda z, y: net.criterion_(module(z), y), y)
 
+    def is_hiding(self, clean: float, one: float, many: float) -> bool:
+        """Whether a net of these losses resists one step and little else."""
+        if self.is_classifier:
+            return many - one > GAP and 1 - many < HIDDEN * (1 - one)
+        return many - one > GAP and one - clean < HARM * (many - clean)
+
     def constant(self) -> float:
         """The same figure for the best constant prediction, which no movement changes."""
         _, y, weight = self.rows[:]
@@ -65,15 +77,15 @@ class Probe(NamedTuple):
 
 
 class Guard(Callback):
-    """Notices when single-step training collapses, goes back, and goes on with more steps.
+    """Notices when single-step training collapses, and goes on with more steps.
 
-    *Catastrophic overfitting* (Wong et al. 2020, 2001.03994): within an epoch the net learns to
-    resist the one step it is trained on, and nothing else. A few rows show it: many steps break far
-    more of them than one step does, and more than they broke before, or so many more than before
-    that what training resists cannot be what breaks them. They are examined at
-    regular epochs, and whenever the penalty has suddenly shrunk. After a collapse the weights,
-    the optimiser and the running average of the last good examination come back, and the attack
-    takes more steps; ``history`` says ``collapsed`` and the user is warned once.
+    *Catastrophic overfitting* (Wong et al. 2020, 2001.03994): the net learns to resist the one step it
+    is trained on, and little else. A few rows show it, at regular epochs and whenever the penalty has
+    suddenly shrunk: many steps break far more of them than one step does. A net that is not robust
+    yet looks like that too, but gets better; so that it counts where a net hides twice in a row without
+    getting better, or where robust accuracy falls. Then the attack takes more steps, and where an
+    earlier examination was better, its weights, optimiser and running average come back;
+    ``history`` says ``collapsed`` and the user is warned once.
     """
 
     is_ours = True
@@ -89,7 +101,7 @@ class Guard(Callback):
     def on_train_begin(self, net, X=None, y=None, **kwargs):
         self.epoch_, self.least_, self.n_collapses_ = 0, math.inf, 0
         self.every_ = max(2, math.ceil(net.max_epochs / N_CHECKS))
-        self.penalty_ = 0.0
+        self.penalty_, self.was_hiding_ = 0.0, False
         self.good_ = self._state(net)
 
     def on_epoch_end(self, net, dataset_train=None, dataset_valid=None, **kwargs):
@@ -97,48 +109,63 @@ class Guard(Callback):
         before, self.penalty_ = self.penalty_, net.history[-1].get("penalty", 0.0)
         is_sudden = self.penalty_ < 0.6 * before
         is_last = self.epoch_ == net.max_epochs
-        is_due = is_sudden or is_last or self.epoch_ % self.every_ == 0
+        is_due = is_sudden or is_last or self.epoch_ == 1 or self.epoch_ % self.every_ == 0
         if is_due and net.radius_now_ > 0 and math.isfinite(net.history[-1, "train_loss"]):
             self._examine(net)
 
     def _examine(self, net) -> None:
-        clean = self.probe.loss(net, None)
-        one = self.probe.loss(net, PGD(n_steps=1, random_start=False))
-        many = max(one, self.probe.loss(net, PGD(n_steps=10)))  # five miss half of a collapse
+        clean, one = self.probe.loss(net, None), self.probe.loss(net, ONE)
+        many = max(one, self.probe.loss(net, FEW))
+        if many - min(one, self.least_) > DOUBT:
+            many = max(many, self.probe.loss(net, MANY))
         net.history.record("loss_one_step", one)
         net.history.record("loss_many_steps", many)
-        # a net that is not robust yet gets better from one examination to the next
-        worse = many > self.least_ and one - clean < HARM * (many - clean)
-        hidden = worse and many - one > GAP
-        fallen = False
-        if self.probe.is_classifier:  # losses are shares of wrong rows
-            hidden = hidden and 1 - many < 0.65 * (1 - one)
-            # where training's own step misses what any other step finds, nothing is hidden from one
-            clear = many - one > GAP / 2 or many - self.least_ > GAP
-            fallen = clear and 1 - many < FALL * (1 - self.least_)
-        if hidden or fallen:
+        is_hiding = self.probe.is_hiding(clean, one, many)
+        is_stuck = is_hiding and self._is_stuck(net, many - one, many)
+        if (is_stuck or self._is_fallen(one, many)) and Guard.suits(net.attack):
             self._collapsed(net, one, many)
-        else:
-            self.least_ = min(self.least_, many)
+        elif not is_hiding or many <= self.least_:
             self.good_ = self._state(net)
+        # what a first epoch reaches is luck
+        self.least_ = many if self.epoch_ <= 2 else min(self.least_, many)
+        self.was_hiding_ = is_hiding
+
+    def _is_stuck(self, net, gap: float, many: float) -> bool:
+        """Whether a net that hides does not grow out of it, as those do that are not robust yet."""
+        if not self.probe.is_classifier:
+            return many > self.least_
+        is_slow = self.was_hiding_ and many > self.least_ - gap / 2
+        return is_slow and self.epoch_ >= WARM * net.max_epochs
+
+    def _is_fallen(self, one: float, many: float) -> bool:
+        """Where training's own step misses what any other step finds, nothing is hidden from one."""
+        if not self.probe.is_classifier or self.epoch_ <= 2:
+            return False
+        is_clear = many - one > GAP / 2 or many - self.least_ > GAP
+        return is_clear and 1 - many < FALL * (1 - self.least_)
 
     def _collapsed(self, net, one: float, many: float) -> None:
-        net.module_.load_state_dict(self.good_["weights"])
-        net.optimizer_.load_state_dict(copy.deepcopy(self.good_["optimizer"]))
-        if self.averaging is not None:
-            self.averaging.model_.load_state_dict(self.good_["average"])
+        is_worse = many > self.least_
+        if is_worse:
+            self._go_back(net)
         net.attack = with_more_steps(net.attack)
-        n_steps = net.attack.n_steps
         net.history.record("collapsed", True)
         self.n_collapses_ += 1
         if self.n_collapses_ == 1:
             what = "wrong rows" if self.probe.is_classifier else "worst loss"
+            back = "The weights of the last sound examination are back, and training" * is_worse
             caution(
                 f"Training with one step collapsed in epoch {self.epoch_}: {what} {one:.2f} under "
-                f"one step, {many:.2f} under several. The weights of the last sound examination "
-                f"are back, and training goes on with {n_steps} steps. Say attack='pgd' to train "
-                "with many steps from the start, or lower radius or lr."
+                f"one step, {many:.2f} under several. {back or 'Training'} goes on with "
+                f"{net.attack.n_steps} steps. Say attack='pgd' to train with many steps from the "
+                "start, or lower radius or lr."
             )
+
+    def _go_back(self, net) -> None:
+        net.module_.load_state_dict(self.good_["weights"])
+        net.optimizer_.load_state_dict(copy.deepcopy(self.good_["optimizer"]))
+        if self.averaging is not None:
+            self.averaging.model_.load_state_dict(self.good_["average"])
 
     def _state(self, net) -> dict[str, Any]:
         found = {"weights": net.module_.state_dict(), "optimizer": net.optimizer_.state_dict()}
@@ -156,17 +183,24 @@ def with_more_steps(attack: Attack) -> Attack:
     return clone(attack).set_params(**options)
 
 
-def warn_if_constant(net, probe: Probe, found: float | None = None) -> None:
-    """Say so when a constant prediction would do as well as the robust model.
-
-    ``found`` is the loss under several steps, where somebody has just measured it.
-    """
-    found = probe.loss(net, PGD(n_steps=10)) if found is None else found
+def warn_of_the_end(net, probe: Probe) -> None:
+    """Say so when the trained net resists one step only, or is no better than a constant."""
+    clean, one = probe.loss(net, None), probe.loss(net, ONE)
+    many = max(one, probe.loss(net, MANY))
     constant = probe.constant()
-    net.history.record("robust_loss", found)
+    net.history.record("robust_loss", many)
     net.history.record("constant_loss", constant)
-    if found < constant:
-        return
+    if many >= constant:
+        caution(_constant(net, probe, many, constant))
+    elif probe.is_hiding(clean, one, many):
+        what = "wrong rows" if probe.is_classifier else "worst loss"
+        caution(
+            f"The model resists one step and not several: {what} {one:.2f} under one, {many:.2f} "
+            "under twenty. Say attack='pgd' to train with many steps, or lower radius or lr."
+        )
+
+
+def _constant(net, probe: Probe, found: float, constant: float) -> str:
     rows = "held-out rows" if probe.is_held_out else "training rows"
     if probe.is_classifier:
         figures = f"keeps {1 - found:.0%} of {len(probe.rows)} {rows} right when they move by the "
@@ -174,7 +208,7 @@ def warn_if_constant(net, probe: Probe, found: float | None = None) -> None:
     else:
         figures = f"has a worst loss of {found:.2f} on {len(probe.rows)} {rows} (in variances of "
         figures += f"y) when they move by the radius, and their mean has {constant:.2f}"
-    caution(
+    return (
         f"The robust model is no better than a constant: it {figures}. Lower radius "
         f"({net.radius:g} now) or smoothing ({net.smoothing:g} now), give every column a step of "
         "its own (LpBall(scale='std')), or train longer."
