@@ -312,7 +312,7 @@ def test_guard_goes_back_and_takes_more_steps_after_a_collapse():
         (3, [0.90, 0.30, 0.20], [0.90, 0.40, 0.90], 3, True),  # the textbook's
         (3, [0.50, 0.40, 0.38], [0.60, 0.65, 0.66], 3, True),  # hides twice in a row
         (3, [0.50, 0.40, 0.40], [0.60, 0.65, 0.58], None, False),  # hides once
-        (3, [0.50, 0.90, 0.40], [0.50, 0.90, 0.40], None, False),  # a lucky first epoch
+        (3, [0.50, 0.90, 0.88], [0.50, 0.90, 0.88], None, False),  # a lucky first epoch
         (3, [0.55, 0.48, 0.40], [0.77, 0.72, 0.40], 2, False),  # hides from the first epoch on
         (
             9,
@@ -332,6 +332,8 @@ def test_guard_judges_examinations(monkeypatch, epochs, one, many, when, goes_ba
         n_steps = 0 if attack is None else attack.n_steps
         return next(figures[n_steps], 0.1) if n_steps in figures else 0.1
 
+    went_back, go_back = [], Guard._go_back
+    monkeypatch.setattr(Guard, "_go_back", lambda *args: went_back.append(go_back(*args)))
     monkeypatch.setattr(Probe, "loss", loss)
     X, y = load_iris(return_X_y=True)
     with warnings.catch_warnings(record=True) as caught:
@@ -344,6 +346,20 @@ def test_guard_judges_examinations(monkeypatch, epochs, one, many, when, goes_ba
         said
     )
     assert model.net_.attack.n_steps == (3 if found else 1)
+    assert len(went_back) == goes_back
+
+
+@pytest.mark.parametrize(("few", "found"), [(0.52, 0.8), (0.48, 0.48)])
+def test_a_doubtful_examination_asks_a_stronger_attack(monkeypatch, few, found):
+    shares = {1: 0.4, 5: few, 20: 0.8}
+    monkeypatch.setattr(
+        Probe, "loss", lambda self, net, attack: shares[attack.n_steps] if attack else 0.1
+    )
+    X, y = load_iris(return_X_y=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RobustnessWarning)  # the end is examined by the strong one
+        model = RobustClassifier(max_epochs=1, random_state=0).fit(X, y)
+    assert model.history_[-1]["loss_many_steps"] == found
 
 
 def test_guard_is_silent_where_training_is_sound():
