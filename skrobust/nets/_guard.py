@@ -23,9 +23,7 @@ FEW = PGD(n_steps=5)
 MANY = APGD(n_steps=20)  # a net that hides from one step hides half from the others too
 GAP = 0.15  # share of the rows (or of the targets' variance) that one step may hide from many
 DOUBT = 0.1  # of the rows, hidden from one step, where a stronger attack is worth its price
-HIDDEN = (
-    0.6  # share of the rows that are right under one step, of which many leave less if it hides
-)
+HIDDEN = 0.6  # of the rows that are right under one step: where many leave less, the net hides
 WARM = 0.25  # share of the epochs in which the learning rate rises, and all is in motion
 FALL = 0.7  # share of its best figure that robust accuracy may fall to
 N_CHECKS = 12  # in one fit, besides those that the penalty asks for
