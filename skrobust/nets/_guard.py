@@ -133,17 +133,19 @@ class Guard(Callback):
         if not self.probe.is_classifier:
             return many > self.least_
         is_slow = self.was_hiding_ and many > self.least_ - gap / 2
-        return is_slow and self.epoch_ >= WARM * net.max_epochs
+        is_useless = many >= self.probe.constant()  # nothing to hide yet, or nothing left
+        return is_slow and self.epoch_ >= WARM * (1 + is_useless) * net.max_epochs
 
     def _is_fallen(self, one: float, many: float) -> bool:
         """Where training's own step misses what any other step finds, nothing is hidden from one."""
         if not self.probe.is_classifier or self.epoch_ <= 2:
             return False
-        is_clear = many - one > GAP / 2 or many - self.least_ > GAP
+        fall = many - self.least_
+        is_clear = fall > GAP or (fall > GAP / 3 and many - one > GAP / 2)
         return is_clear and 1 - many < FALL * (1 - self.least_)
 
     def _collapsed(self, net, one: float, many: float) -> None:
-        is_worse = many > self.least_
+        is_worse = many > self.least_ + GAP / 3
         if is_worse:
             self._go_back(net)
         net.attack = with_more_steps(net.attack)
