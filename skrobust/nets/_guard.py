@@ -57,10 +57,10 @@ class Probe(NamedTuple):
             return Objective(lambda z, y: differences(module(z), y).amax(dim=1), y, goal=0.0)
         return Objective(lambda z, y: net.criterion_(module(z), y), y)
 
-    def is_hiding(self, clean: float, one: float, many: float) -> bool:
+    def is_hiding(self, clean: float, one: float, many: float, share: float = HIDDEN) -> bool:
         """Whether a net of these losses resists one step and little else."""
         if self.is_classifier:
-            return many - one > GAP and 1 - many < HIDDEN * (1 - one)
+            return many - one > GAP and 1 - many < share * (1 - one)
         return many - one > GAP and one - clean < HARM * (many - clean)
 
     def constant(self) -> float:
@@ -192,7 +192,7 @@ def warn_of_the_end(net, probe: Probe) -> None:
     net.history.record("constant_loss", constant)
     if many >= constant:
         caution(_constant(net, probe, many, constant))
-    elif probe.is_hiding(clean, one, many):
+    elif probe.is_hiding(clean, one, many, share=0.5):  # more steps mend less than this
         what = "wrong rows" if probe.is_classifier else "worst loss"
         caution(
             f"The model resists one step and not several: {what} {one:.2f} under one, {many:.2f} "
