@@ -310,8 +310,9 @@ def test_guard_goes_back_and_takes_more_steps_after_a_collapse():
         (3, [0.90, 0.80, 0.85], [0.90, 0.82, 0.88], None, False),  # not robust yet
         (3, [0.50, 0.40, 0.50], [0.50, 0.42, 0.61], 3, True),  # a third of what was robust, a gap
         (3, [0.90, 0.30, 0.20], [0.90, 0.40, 0.90], 3, True),  # the textbook's
-        (3, [0.50, 0.40, 0.38], [0.60, 0.65, 0.72], 3, True),  # hides twice in a row, and more
-        (3, [0.50, 0.40, 0.38], [0.60, 0.65, 0.66], 3, False),  # and as much
+        (5, [0.50, 0.40, 0.38], [0.60, 0.65, 0.72], 4, True),  # hides twice in a row, and more
+        (5, [0.50, 0.40, 0.38], [0.60, 0.65, 0.66], 4, False),  # and as much
+        (3, [0.50, 0.40, 0.38], [0.60, 0.65, 0.66], None, False),  # and there are no more epochs
         (3, [0.90, 0.85, 0.73], [0.98, 0.98, 1.00], None, False),  # has nothing to lose
         (3, [0.50, 0.40, 0.40], [0.60, 0.65, 0.58], None, False),  # hides once
         (3, [0.50, 0.90, 0.88], [0.50, 0.90, 0.88], None, False),  # a lucky first epoch
@@ -324,7 +325,7 @@ def test_guard_goes_back_and_takes_more_steps_after_a_collapse():
             False,
         ),  # the rate of learning still rises
         (3, [0.60, 0.50, 0.40], [0.90, 0.72, 0.58], None, False),  # grows out of it
-        (5, [0.55, 0.48, 0.40], [0.82, 0.80, 0.40], None, False),  # not robust yet
+        (7, [0.55, 0.48, 0.40], [0.82, 0.80, 0.40], None, False),  # not robust yet
         (4, [0.55, 0.48, 0.40], [0.82, 0.80, 0.40], 2, False),  # should be by now
     ],
 )
