@@ -112,13 +112,15 @@ def encloses(attack) -> bool:
 def training_attack(attack, row_shape: tuple[int, ...], is_own: bool = False) -> Attack:
     """The attack to train with; of "auto" and "single", what suits the kind of data.
 
-    Small images are spared the free step where the network is ours; one of the user's own
-    (``is_own``) may be deep, and hides from a step along the divergence.
+    On small images a network of ours climbs the divergence, without a free step; one of the user's
+    own (``is_own``) may be deep, and hides from a step along the divergence.
 
     >>> training_attack("single", (5,)), training_attack("pgd", (1, 28, 28))
     (Single(verify=False), PGD())
     >>> training_attack("auto", (3, 50)), training_attack("auto", (1, 28, 28))
     (Single(margins=True, verify=False), Single(free_step=0.5, margins=True, verify=False))
+    >>> training_attack("single", (1, 8, 8)), training_attack("single", (1, 8, 8), is_own=True)
+    (Single(verify=False), Single(free_step=0.5, margins=True, verify=False))
     """
     found = check_attack(attack, purpose="train")
     if isinstance(attack, str) and isinstance(found, Single):

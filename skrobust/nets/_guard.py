@@ -24,7 +24,8 @@ MANY = APGD(n_steps=20)  # a net that hides from one step hides half from the ot
 GAP = 0.15  # share of the rows (or of the targets' variance) that one step may hide from many
 DOUBT = 0.1  # of the rows, hidden from one step, where a stronger attack is worth its price
 HIDDEN = 0.6  # of the rows that are right under one step: where many leave less, the net hides
-WARM, LATE = 4, 3  # of how many epochs one must be over: the learning rate rises, all is in motion
+WARM = 4  # of so many epochs the learning rate rises in one, and all is in motion
+LATE = 3  # of so many, one is enough to beat a constant
 FALL = 0.7  # share of its best figure that robust accuracy may fall to
 N_CHECKS = 12  # in one fit, besides those that the penalty asks for
 HARM = 0.75  # of the harm of many steps to a regressor: where one step does less, it was learned by heart
@@ -132,11 +133,11 @@ class Guard(Callback):
         """Whether a net that hides does not grow out of it, as those do that are not robust yet."""
         if not self.probe.is_classifier:
             return many > self.least_
-        is_slow = self.was_hiding_ and many > self.least_ - gap / 3
         if self.epoch_ == net.max_epochs:  # nothing goes on, and the end is examined for itself
             return False
         is_useless = many >= self.probe.constant()  # nothing to hide yet, or nothing left
-        return is_slow and self.epoch_ >= net.max_epochs / (LATE if is_useless else WARM)
+        is_late = self.epoch_ >= net.max_epochs / (LATE if is_useless else WARM)
+        return is_late and self.was_hiding_ and many > self.least_ - gap / 3
 
     def _is_fallen(self, one: float, many: float) -> bool:
         """Where training's own step misses what any other step finds, nothing is hidden from one."""
