@@ -425,72 +425,7 @@ def test_many_rows_leave_some_to_examine_the_training_with():
     assert sum(seen) == 6000 - 128
 
 
-# Weights that exist already ---------------------------------------------------------------
-
-
-def test_fine_tuning_begins_where_the_model_was():
-    X, y = load_iris(return_X_y=True)
-    first = RobustClassifier(smoothing=0, max_epochs=30, random_state=0).fit(X, y)
-    sources = {
-        "estimator": first,
-        "net": first.net_,
-        "module": first.net_.module_,
-        "state dict": first.net_.module_.state_dict(),
-    }
-    for name, source in sources.items():
-        model = RobustClassifier(initial_weights=source, lr=1e-12, max_epochs=1).fit(X, y)
-        np.testing.assert_allclose(
-            model.predict_proba(X), first.predict_proba(X), atol=1e-5, err_msg=name
-        )
-    assert first.n_iter_ == 30  # untouched
-
-
-def test_fine_tuning_a_module_of_ones_own_sees_rows_as_they_are():
-    def small(n_features, n_outputs):
-        return nn.Sequential(nn.Linear(n_features, 8), nn.ReLU(), nn.Linear(8, n_outputs))
-
-    X, y = load_iris(return_X_y=True)
-    module = small(4, 3)
-    for factory in (small, "mlp"):
-        if factory == "mlp":
-            from skrobust.nets import MODULES
-
-            module = MODULES["mlp"]((4,), 3)
-        model = RobustClassifier(factory, initial_weights=module, lr=1e-12, max_epochs=1).fit(X, y)
-        with torch.no_grad():
-            wanted = module(torch.as_tensor(X, dtype=torch.float32)).softmax(dim=1)
-        np.testing.assert_allclose(model.predict_proba(X), wanted, atol=1e-5)
-
-
-def test_fine_tuning_a_regressor_keeps_its_units():
-    X, y = load_iris(return_X_y=True)
-    y = 100.0 + 10.0 * y
-    first = RobustRegressor(smoothing=0, max_epochs=30, random_state=0).fit(X, y)
-    model = RobustRegressor(initial_weights=first, lr=1e-12, max_epochs=1).fit(X[:50], y[:50] + 5)
-    np.testing.assert_allclose(model.predict(X), first.predict(X), atol=1e-2)
-
-
-@pytest.mark.parametrize(
-    ("source", "words"),
-    [
-        (nn.Linear(3, 2), "names and shapes"),
-        (3, "state dict"),
-        (RobustClassifier(), "Fit it first"),
-        ({}, "state dict"),
-    ],
-    ids=["shapes", "number", "unfitted", "empty"],
-)
-def test_weights_that_do_not_fit_are_an_error(source, words):
-    X, y = load_iris(return_X_y=True)
-    with pytest.raises((ValueError, TypeError), match=words):
-        RobustClassifier(initial_weights=source, **QUICK).fit(X, y)
-
-
-def test_weights_of_other_classes_are_an_error():
-    X, y = load_iris(return_X_y=True)
-    first = RobustClassifier(**QUICK).fit(X, y)
-    with pytest.raises(ValueError, match="same classes"):
-        RobustClassifier(initial_weights=first, **QUICK).fit(X, y + 1)
+# What is told ------------------------------------------------------------------------------
 
 
 def test_history_has_every_batch_and_the_penalty():

@@ -158,7 +158,7 @@ length), or (n_samples, n_channels, height, width)
         exact = solves_exactly(self, X, threat, divergence)
         device = check_device(self.device)
         is_fresh = self.initial_weights is None and not (self.warm_start and hasattr(self, "net_"))
-        network = self._network(X, n_outputs, rng)
+        network = self._network(X, n_outputs, rng, options.kept)
         if is_fresh and hasattr(attack, "prepare"):
             attack.prepare(network.body)
         if isinstance(attack, Exact) and not (exact or network.is_affine):
@@ -205,8 +205,8 @@ length), or (n_samples, n_channels, height, width)
             return "squared"
         return "loss" if is_additive(self.module) or self.module == "linear" else "kl"
 
-    def _network(self, X: np.ndarray, n_outputs: int, rng):
-        """A fresh network, or with ``warm_start`` the one trained before."""
+    def _network(self, X: np.ndarray, n_outputs: int, rng, kept: float):
+        """A fresh network, one that has ``kept`` of its weights from elsewhere, or the one trained before."""
         if self.warm_start and hasattr(self, "net_"):
             network = self.net_.module_
             if network.row_shape != X.shape[1:] or network.n_outputs != n_outputs:
@@ -230,7 +230,7 @@ length), or (n_samples, n_channels, height, width)
         network = build_network(module, X.shape[1:], seen, n_outputs, front, seed)
         if source is not None:
             self._check_same_task(source)
-            adopt(network, source)
+            adopt(network, source, kept)
         return network
 
     def _check_same_task(self, source) -> None:
@@ -313,7 +313,13 @@ length), or (n_samples, n_channels, height, width)
             ]
         return np.concatenate(found).astype(np.float64)
 
-    # Persistence --------------------------------------------------------------------------
+    # Copies ---------------------------------------------------------------------------------
+
+    def __sklearn_clone__(self):
+        new = super().__sklearn_clone__()
+        # what is learned already is data, and an unfitted copy of it would know nothing
+        new.initial_weights = self.initial_weights
+        return new
 
     def __getstate__(self):
         """Parameters, fitted attributes, and the net as plain arrays and text."""

@@ -45,8 +45,9 @@ divergence : str, Divergence or callable, default={divergence!r}
 optimizer : {{"adamw", "adam", "sgd"}} or torch.optim class, default="adamw"
     Optimiser; its options go into ``net_params`` as ``optimizer__name``.
 lr : float or "auto", default="auto"
-    Peak learning rate of a one-cycle schedule; "auto" is 0.005 for tables, 0.002 otherwise. With
-    ``attack="interval"`` it stays at its peak (0.003 for series and images) while the radius grows.
+    Peak learning rate of a one-cycle schedule; "auto" is 0.005 for tables, 0.002 otherwise, and four
+    times that from ``initial_weights`` of a plain model. With ``attack="interval"`` it stays at its
+    peak (0.003 for series and images) while the radius grows.
 weight_decay : float, default=5e-4
     Weight decay of the optimiser.
 max_epochs : int or "auto", default="auto"
@@ -75,8 +76,12 @@ preprocessor : transformer or None, default=None
     ``threat`` in the raw columns of X.
 initial_weights : fitted estimator, skorch net, nn.Module, state dict or None, default=None
     Weights to begin with, of the same layers: fine-tuning to robustness, for a quarter of the epochs.
-    Weights of one of our estimators bring their standardisation along (and ``module="auto"`` takes
-    its network); any other module gets rows as they are.
+    With ``lr="auto"``, 0.3 of the weights of a plainly trained network are kept and the rest is fresh
+    (shrink and perturb, Ash & Adams 2020, arXiv:1910.08475), which makes it robust far sooner; with a
+    ``lr`` of your own, with ``smoothing=0``, or from a robust model of ours, training begins with the
+    weights as they are. Weights of one of our estimators bring their standardisation along (and
+    ``module="auto"`` takes its network); any other module gets rows as they are. Copies (``clone``,
+    ``GridSearchCV``) begin with the same.
 warm_start : bool, default=False
     Go on from the weights of the last ``fit``.
 device : str or torch.device, default="auto"

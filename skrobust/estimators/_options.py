@@ -12,6 +12,7 @@ import torch
 from skrobust._params import check_bool, check_integer, check_name, check_number
 from skrobust.attacks import Attack, Single, check_attack
 from skrobust.exceptions import invalid
+from skrobust.nets import KEPT, is_robustly_trained
 from skrobust.smoothing import LossGap
 
 __all__ = [
@@ -51,6 +52,7 @@ class Options:
     validation_fraction: float
     optimizer: type
     optimizer_options: dict
+    kept: float = 1.0  # share of the initial weights
 
 
 def default_batch_size(n_rows: int) -> int:
@@ -98,6 +100,7 @@ BOUNDED = {
     3: Defaults(smoothing=1.0, lr=3e-3, steps=10_000),
 }
 FINE_TUNING = 0.25  # of the epochs, for a network that comes with weights
+QUICKER = 4  # times the learning rate, where those of a plain network are to become robust
 
 
 def encloses(attack) -> bool:
@@ -159,18 +162,21 @@ def check_options(estimator, row_shape: tuple[int, ...], n_rows: int) -> Options
         if _is_auto(p.max_epochs)
         else check_integer("max_epochs", p.max_epochs, low=1)
     )
-    lr = auto.lr if _is_auto(p.lr) else check_number("lr", p.lr, low=0, open_low=True)
     smoothing = (
         default_smoothing(len(row_shape), p._divergence_name())
         if _is_auto(p.smoothing)
         else check_number("smoothing", p.smoothing, low=0, hint="0 is plain training.")
     )
+    radius = check_number("radius", p.radius, low=0, hint=_ONE_RADIUS)
+    turns = _is_auto(p.lr) and radius > 0 and smoothing > 0 and _starts_plain(p)
+    quicker = QUICKER if turns and table is DEFAULTS else 1
+    lr = quicker * auto.lr if _is_auto(p.lr) else check_number("lr", p.lr, low=0, open_low=True)
     optimizer, optimizer_options = _check_optimizer(p.optimizer)
     weight_decay = check_number("weight_decay", p.weight_decay, low=0)
     for name in ("early_stopping", "warm_start"):
         check_bool(name, getattr(p, name))
     return Options(
-        radius=check_number("radius", p.radius, low=0, hint=_ONE_RADIUS),
+        radius=radius,
         smoothing=smoothing,
         lr=lr,
         weight_decay=weight_decay,
@@ -191,7 +197,15 @@ def check_options(estimator, row_shape: tuple[int, ...], n_rows: int) -> Options
         ),
         optimizer=optimizer,
         optimizer_options={**optimizer_options, "weight_decay": weight_decay},
+        kept=KEPT if turns else 1.0,
     )
+
+
+def _starts_plain(estimator) -> bool:
+    """Whether training begins with weights that know nothing of moved rows."""
+    goes_on = estimator.warm_start and hasattr(estimator, "net_")
+    source = estimator.initial_weights
+    return source is not None and not goes_on and not is_robustly_trained(source)
 
 
 def _is_auto(value) -> bool:

@@ -2,7 +2,7 @@
 
 from skrobust.nets import _bounds  # noqa: F401
 from skrobust.nets._additive import Additive, StepSum
-from skrobust.nets._adopt import adopt
+from skrobust.nets._adopt import KEPT, adopt, is_robustly_trained
 from skrobust.nets._build import Recipe, fit_net, freeze, skorch_view, thaw
 from skrobust.nets._full_batch import EXACT, fit_exact
 from skrobust.nets._guard import Probe
@@ -13,6 +13,7 @@ from skrobust.nets._net import RobustNet
 
 __all__ = [
     "EXACT",
+    "KEPT",
     "MODULES",
     "Additive",
     "Batch",
@@ -31,6 +32,7 @@ __all__ = [
     "fit_exact",
     "fit_net",
     "freeze",
+    "is_robustly_trained",
     "skorch_view",
     "thaw",
 ]

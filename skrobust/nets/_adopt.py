@@ -11,7 +11,9 @@ from skrobust._torch import to_tensor
 from skrobust.exceptions import invalid
 from skrobust.nets._modules import Network
 
-__all__ = ["adopt", "weights_of"]
+__all__ = ["KEPT", "adopt", "is_robustly_trained", "weights_of"]
+
+KEPT = 0.3  # of the weights of a plain network, where training is to make it robust
 
 ALLOWED = (
     "a fitted RobustClassifier or RobustRegressor, a fitted skorch net, an nn.Module of the same "
@@ -43,23 +45,42 @@ def weights_of(source) -> dict[str, Tensor]:
     raise invalid("initial_weights", type(source).__name__, ALLOWED, hint, TypeError)
 
 
-def adopt(network: Network, source) -> None:
+def is_robustly_trained(source) -> bool:
+    """Whether a fitted estimator or net of ours has paid a penalty for moved rows."""
+    history = getattr(getattr(source, "net_", source), "history", None)
+    return any("penalty" in row for row in history or ())
+
+
+def adopt(network: Network, source, share: float = 1.0) -> None:
     """Give ``network`` the weights of ``source``.
 
     Weights of a :class:`Network` bring the conditioning of the rows along; those of any other
     module were trained on rows as they are, and get them so.
+
+    Below 1, ``share`` of each given weight is kept, and the rest comes from the fresh one, scaled down
+    where a layer's fresh weights are larger than the given ones: *shrink and perturb* (Ash & Adams
+    2020, 1910.08475). What plain training has learned is steep, and hard to unlearn in a few epochs.
     """
     weights = weights_of(source)
     frame = {"mean", "spread"} <= set(weights)
     body = {n.removeprefix("body."): v for n, v in weights.items() if n.startswith("body.")}
     body = body if frame and body else weights
     _check_fit(network.body.state_dict(), body)
-    network.body.load_state_dict(body)
+    fresh = network.body.state_dict()
+    network.body.load_state_dict({n: _mixed(fresh[n], body[n], share) for n in body})
     with torch.no_grad():
         if frame:
             _check_fit({"mean": network.mean, "spread": network.spread}, weights, only=True)
         network.mean.copy_(weights["mean"] if frame else torch.zeros(()))
         network.spread.copy_(weights["spread"] if frame else torch.ones(()))
+
+
+def _mixed(fresh: Tensor, given: Tensor, share: float) -> Tensor:
+    given = given.to(fresh)
+    if share == 1 or not given.is_floating_point():
+        return given
+    scale = min(1.0, float(given.norm() / fresh.norm().clamp_min(1e-12)))
+    return share * given + (1 - share) * scale * fresh
 
 
 def _check_fit(wanted: Mapping, given: Mapping, only: bool = False) -> None:
