@@ -156,12 +156,13 @@ class Guard(Callback):
         self.n_collapses_ += 1
         if self.n_collapses_ == 1:
             what = "wrong rows" if self.probe.is_classifier else "worst loss"
-            back = "The weights of the last sound examination are back, and training" * is_worse
+            then = ["The weights of the last sound examination are back."] * is_worse
+            if self.epoch_ < net.max_epochs:
+                then.append(f"Training goes on with {net.attack.n_steps} steps.")
             caution(
                 f"Training with one step collapsed in epoch {self.epoch_}: {what} {one:.2f} under "
-                f"one step, {many:.2f} under several. {back or 'Training'} goes on with "
-                f"{net.attack.n_steps} steps. Say attack='pgd' to train with many steps from the "
-                "start, or lower radius or lr."
+                f"one step, {many:.2f} under several. {' '.join(then)} Say attack='pgd' to train "
+                "with many steps from the start, or lower radius or lr."
             )
 
     def _go_back(self, net) -> None:
