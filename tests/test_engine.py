@@ -604,14 +604,34 @@ def test_free_steps_are_for_images_unless_somebody_asks():
         small = RobustClassifier(**options).fit(X[..., :8, :8], y).net_.attack
         assert small.free_step == 0 and not small.margins
 
-        def own(shape, n_outputs):
-            return nn.Sequential(nn.Flatten(), nn.Linear(64, n_outputs))
-
-        own = RobustClassifier(own, **options).fit(X[..., :8, :8], y).net_.attack
-        assert own.free_step == 0.5 and own.margins
         assert RobustClassifier(**options).fit(X[:, 0], y).net_.attack.margins  # series
         chosen = RobustClassifier(attack=Single(free_step=0.1, verify=False), **options).fit(X, y)
     assert chosen.net_.attack.free_step == 0.1
+
+
+@pytest.mark.parametrize("n_layers", [8, 9])
+def test_deep_networks_of_images_take_two_steps_along_the_margin(n_layers):
+    def own(shape, n_outputs):
+        n_inputs = 64 if isinstance(shape, tuple) else shape
+        layers = [nn.Linear(n_inputs, 8), *(nn.Linear(8, 8) for _ in range(n_layers - 2))]
+        return nn.Sequential(nn.Flatten(), *layers, nn.Linear(8, n_outputs))
+
+    X = np.random.default_rng(0).random((16, 1, 8, 8))
+    y = np.arange(16) % 2
+    options = dict(max_epochs=1, batch_size=16, radius=0.1, random_state=0)
+
+    def attack(X, **more):
+        return RobustClassifier(own, **{**options, **more}).fit(X, y).net_.attack
+
+    is_deep = n_layers > 8
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RobustnessWarning)  # one epoch on noise
+        found = attack(X)
+        assert (found.n_steps, found.free_step, found.margins) == (
+            (2, 0.5, True) if is_deep else (1, 0.0, False)
+        )
+        assert attack(X.reshape(16, 64)).n_steps == 1  # a table
+        assert attack(X, attack=Single(verify=False)).n_steps == 1  # somebody's choice
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU here")

@@ -153,12 +153,12 @@ length), or (n_samples, n_channels, height, width)
         return X, y
 
     def _recipe(self, X, n_outputs: int, threat, options: Options, rng) -> tuple[Recipe, bool]:
-        attack = training_attack(self.attack, X.shape[1:], callable(self.module))
         divergence = check_divergence(self._divergence_name())
         exact = solves_exactly(self, X, threat, divergence)
         device = check_device(self.device)
         is_fresh = self.initial_weights is None and not (self.warm_start and hasattr(self, "net_"))
         network = self._network(X, n_outputs, rng, options.kept)
+        attack = training_attack(self.attack, X.shape[1:], network.depth)
         if is_fresh and hasattr(attack, "prepare"):
             attack.prepare(network.body)
         if isinstance(attack, Exact) and not (exact or network.is_affine):

@@ -28,7 +28,8 @@ threat : str or Threat, default="linf"
     frozen columns. Options that speak of data are learned from the training rows.
 attack : str or Attack, default="auto"
     How the worst nearby row is searched: ``"single"`` (one step, from where the row went last
-    time; on images with a second one along the gradient of the update), ``"pgd"``, ``"apgd"``,
+    time; on images with a second one along the gradient of the update, and with two before it in
+    networks of more than eight layers), ``"pgd"``, ``"apgd"``,
     ``"noise"``, ``"exact"`` (linear and additive modules), ``"interval"`` (no search: bounds, for a
     network that :func:`skrobust.certify` can prove much about) or an attack object. ``"auto"`` is
     ``"single"``: about the robustness of many steps for three times the price of plain training.

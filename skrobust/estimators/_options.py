@@ -93,6 +93,7 @@ DEFAULTS = {
     3: Defaults(smoothing=4.0, lr=2e-3, steps=2000, free_step=0.5, margins=True),  # images
 }
 TINY = 256  # numbers of an image below which neither of the two pays for module="cnn"
+DEEP = 8  # layers with weights, beyond which a network of images takes two steps along the margin
 # Of networks that are trained on their bounds: the radius grows slowly, from nothing.
 BOUNDED = {
     1: DEFAULTS[1],
@@ -112,24 +113,27 @@ def encloses(attack) -> bool:
     return bool(getattr(check_attack(attack, purpose="train"), "encloses", False))
 
 
-def training_attack(attack, row_shape: tuple[int, ...], is_own: bool = False) -> Attack:
-    """The attack to train with; of "auto" and "single", what suits the kind of data.
+def training_attack(attack, row_shape: tuple[int, ...], depth: int = 1) -> Attack:
+    """The attack to train with; of "auto" and "single", what suits the kind of data and the network.
 
-    On small images a network of ours climbs the divergence, without a free step; one of the user's
-    own (``is_own``) may be deep, and hides from a step along the divergence.
+    On small images a network of few layers climbs the divergence, without a free step; a deep one
+    hides from a step along the divergence on images of any size, and takes two along the margin.
 
     >>> training_attack("single", (5,)), training_attack("pgd", (1, 28, 28))
     (Single(verify=False), PGD())
     >>> training_attack("auto", (3, 50)), training_attack("auto", (1, 28, 28))
     (Single(margins=True, verify=False), Single(free_step=0.5, margins=True, verify=False))
-    >>> training_attack("single", (1, 8, 8)), training_attack("single", (1, 8, 8), is_own=True)
-    (Single(verify=False), Single(free_step=0.5, margins=True, verify=False))
+    >>> training_attack("single", (1, 8, 8)), training_attack("single", (1, 8, 8), depth=21)
+    (Single(verify=False), Single(free_step=0.5, margins=True, n_steps=2, verify=False))
     """
     found = check_attack(attack, purpose="train")
     if isinstance(attack, str) and isinstance(found, Single):
         known = DEFAULTS[min(max(len(row_shape), 1), 3)]
-        if len(row_shape) < 3 or prod(row_shape) >= TINY or is_own:
+        is_deep = len(row_shape) > 2 and depth > DEEP
+        if len(row_shape) < 3 or prod(row_shape) >= TINY or is_deep:
             found.set_params(free_step=known.free_step, margins=known.margins)
+        if is_deep:
+            found.set_params(n_steps=2)
     return found
 
 

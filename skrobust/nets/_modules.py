@@ -228,6 +228,11 @@ class Network(nn.Module):
         return all(type(part) in (nn.Linear, nn.Flatten, nn.Identity) for part in leaves)
 
     @property
+    def depth(self) -> int:
+        """Number of matrices and banks of filters in the body."""
+        return sum(parameter.ndim > 1 for parameter in self.body.parameters())
+
+    @property
     def width(self) -> torch.dtype:
         """Floating-point type that the body computes in."""
         lead = self._lead[0]
