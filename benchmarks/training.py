@@ -151,7 +151,7 @@ TABLES = {
     "default": ("Default robust fit over plain fit", default_ways),
 }
 # rows and epochs of the made table and of Fashion-MNIST
-SIZES = {"plain": ((50_000, 3), (4_000, 2)), "trades": ((10_000, 1), (1_000, 1)),
+SIZES = {"plain": ((50_000, 3), (4_000, 2)), "trades": ((20_000, 1), (1_000, 1)),
          "default": ((20_000, 3), (4_000, 3))}  # fmt: skip
 BATCHES = {"plain": (64, 128), "trades": (64, 128), "default": (-1,)}  # default: "auto"
 

@@ -368,6 +368,28 @@ def test_a_doubtful_examination_asks_a_stronger_attack(monkeypatch, few, found):
     assert model.history_[-1]["loss_many_steps"] == found
 
 
+@pytest.mark.parametrize(
+    ("attack", "few", "constant", "found"),
+    [
+        ("pgd", 0.45, 0.75, 0.45),
+        ("pgd", 0.52, 0.75, 0.8),  # hides something
+        ("pgd", 0.45, 0.54, 0.8),  # little better than a constant
+        ("single", 0.45, 0.75, 0.8),
+    ],
+)
+def test_the_end_is_examined_by_a_strong_attack_where_there_is_doubt(
+    monkeypatch, attack, few, constant, found
+):
+    shares = {1: 0.4, 5: few, 20: 0.8}
+    monkeypatch.setattr(Probe, "loss", lambda self, net, a: shares[a.n_steps] if a else 0.1)
+    monkeypatch.setattr(Probe, "constant", lambda self: constant)
+    X, y = load_iris(return_X_y=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RobustnessWarning)
+        model = RobustClassifier(attack=attack, max_epochs=1, random_state=0).fit(X, y)
+    assert model.history_[-1]["robust_loss"] == found
+
+
 def test_guard_is_silent_where_training_is_sound():
     X, y = load_breast_cancer(return_X_y=True)
     with warnings.catch_warnings():
