@@ -99,7 +99,7 @@ class Guard(Callback):
 
     def on_train_begin(self, net, X=None, y=None, **kwargs):
         self.epoch_, self.least_, self.n_collapses_ = 0, math.inf, 0
-        self.every_ = max(2, math.ceil(net.max_epochs / N_CHECKS))
+        self.next_ = self.every_ = max(2, math.ceil(net.max_epochs / N_CHECKS))
         self.penalty_, self.was_hiding_ = 0.0, False
         self.good_ = self._state(net)
 
@@ -108,7 +108,7 @@ class Guard(Callback):
         before, self.penalty_ = self.penalty_, net.history[-1].get("penalty", 0.0)
         is_sudden = self.penalty_ < 0.6 * before
         is_last = self.epoch_ == net.max_epochs
-        is_due = is_sudden or is_last or self.epoch_ == 1 or self.epoch_ % self.every_ == 0
+        is_due = is_sudden or is_last or self.epoch_ == 1 or self.epoch_ >= self.next_
         if is_due and net.radius_now_ > 0 and math.isfinite(net.history[-1, "train_loss"]):
             self._examine(net)
 
@@ -128,6 +128,9 @@ class Guard(Callback):
         # what a first epoch reaches is luck
         self.least_ = many if self.epoch_ <= 2 else min(self.least_, many)
         self.was_hiding_ = is_hiding
+        if self.epoch_ >= self.next_:
+            rest = 2 if many - one < DOUBT / 2 and many < self.probe.constant() else 1
+            self.next_ = self.epoch_ + rest * self.every_
 
     def _is_stuck(self, net, gap: float, many: float) -> bool:
         """Whether a net that hides does not grow out of it, as those do that are not robust yet."""
